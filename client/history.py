@@ -1,0 +1,272 @@
+"""The hot path: one `log` call becomes one numbered row in the session's stream.
+
+What a call costs: a tuple of its keys, a look-up, the encoding of its values, a lock, the row's tail, and the session's
+`append`. Everything else waits in `_log_slowly` or until somebody reads the summary.
+
+Invariants
+* Steps rise in the order of the stream: numbering and appending happen under one lock, encoding outside it.
+* The lock is held across neither I/O nor code of the caller's. A `log` call that interrupts one of its own thread (a
+  signal handler, a `__del__`) finds the lock its own and the log busy: it leaves its row in `_deferred`, which the
+  interrupted call appends before it returns.
+* `_slots` holds, for each set of keys logged, the newest row; it is what the summary mirror is made of when read. It is
+  empty once the run takes no more rows, so that the common path needs no check for that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import time_ns
+from typing import Any
+
+from client.errors import UsageError
+from client.limits import KEY_SETS_KEPT
+from client.protocol.records import Record, encode
+from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
+from client.steps import Steps
+from client.summary_mirror import Slot, SummaryMirror
+from client.values import encode_plainly, encode_row_data
+
+_STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 1
+
+Waiting = Callable[[], None]
+
+
+class History:
+    """See the module's head. Thread-safe."""
+
+    __slots__ = (
+        "__weakref__",
+        "_append",
+        "_deferred",
+        "_inside",
+        "_lock",
+        "_off",
+        "_plain",
+        "_run_id",
+        "_slots",
+        "mirror",
+        "rows_after_fork",
+        "steps",
+    )
+
+    def __init__(self, run_id: str, append: Callable[..., bool], start_time_ns: int) -> None:
+        self.steps = Steps()
+        self.mirror = SummaryMirror(start_time_ns)
+        self.rows_after_fork = 0
+        self._run_id = run_id
+        self._append = append
+        self._lock = threading.RLock()
+        self._plain = True  # no open row, no given step, nobody inside: the fast path is right
+        self._inside = False
+        self._off: str | None = None
+        self._slots: dict[tuple[str, ...], Slot] = {}
+        self._deferred: deque[Waiting] = deque()
+
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Log a row; see Run.log."""
+        if type(data) is not dict:
+            data = self._as_dict(data)
+        slot = self._slots.get(keys := tuple(data))
+        if slot is None:
+            slot = self._admit(keys, data)
+            if slot is None:
+                return
+        try:
+            encoded = encode_plainly(data)
+        except (OverflowError, UnicodeEncodeError, RecursionError):
+            encoded = encode_row_data(data)
+        with self._lock:
+            if not self._plain or step is not None or commit is not None:
+                self._log_slowly(keys, encoded, step, commit)
+                return
+            self._plain = False
+            try:
+                number = self.steps.next
+                self.steps.next = number + 1
+                slot.body = row = HEAD + encoded + pack_tail(STEP_KEY, number, TIME_KEY, time_ns())
+                self._append(row)
+            finally:
+                self._plain = True
+            if slot.extra or self._deferred:
+                self._finish_call(slot, encoded)
+
+    def emit(self, record: Record, change: Callable[[SummaryMirror], None] | None = None) -> None:
+        """Append a record that is no row, behind the rows logged so far; `change` does to the mirror what it says."""
+        body = encode(record)
+
+        def place() -> None:
+            self._append(body, is_row=False)
+            if change is not None:
+                self.mirror.fold(self._slots.values(), self.steps.next)
+                change(self.mirror)
+                for keys, slot in self._slots.items():
+                    slot.ruled = self.mirror.has_rule_for(keys)
+                    slot.extra = slot.ruled or slot.nested
+
+        with self._lock:
+            if self._is_busy():
+                self._deferred.append(place)
+            else:
+                self._run_inside(place)
+
+    def read_summary(self) -> dict[str, Any]:
+        """The mirror's tree, brought up to date with every closed row."""
+        with self._lock:
+            if not self._is_busy():
+                self._run_inside(lambda: self.mirror.fold(self._slots.values(), self.steps.next))
+            return self.mirror.tree
+
+    def end(self, reason: str) -> None:
+        """Take no more rows: `log` raises (finished), or counts them (forked)."""
+        with self._lock:
+            self.read_summary()
+            self._run_deferred()
+            self._off = reason
+            self._slots = {}
+            self._plain = False
+
+    def orphan(self) -> None:
+        """In a forked child: the lock may be held by a thread that is not here, and the stream is the parent's."""
+        self._lock = threading.RLock()
+        self._deferred = deque()
+        self._off = self._off or "forked"
+        self._slots = {}
+        self._plain = False
+        self._inside = False
+
+    def check_open(self, call: str) -> bool:
+        """Whether the run takes records; False in a forked child. Raises UsageError when the run is finished."""
+        if self._off == "finished":
+            raise UsageError(
+                f"Run ({self._run_id}) is finished. The call to `{call}` will be ignored."
+                " Please make sure that you are using an active run."
+            )
+        return self._off is None
+
+    def _as_dict(self, data: Any) -> dict[str, Any]:
+        self.check_open("log")
+        if not isinstance(data, Mapping):
+            raise TypeError(
+                f"wandb.log must be passed a dictionary, not {type(data).__name__}: write log({{'loss': value}})"
+            )
+        return dict(data)
+
+    def _admit(self, keys: tuple[Any, ...], data: dict[str, Any]) -> Slot | None:
+        """The slot of a set of keys seen for the first time; None in a forked child. Raises TypeError, UsageError."""
+        if not self.check_open("log"):
+            self._count_after_fork()
+            return None
+        for key in keys:
+            if not isinstance(key, str):
+                raise TypeError(
+                    f"Key values passed to `wandb.log` must be strings. {key!r} is {type(key).__name__}:"
+                    f" use str({key!r})"
+                )
+        with self._lock:
+            if len(self._slots) >= KEY_SETS_KEPT and not self._is_busy():
+                self.read_summary()
+                # Another thread that holds a slot of the old dict writes a value that the mirror does not see.
+                self._slots = {}
+            nested = any(isinstance(value, dict) or dataclasses.is_dataclass(value) for value in data.values())
+            return self._slots.setdefault(keys, Slot(self.mirror.has_rule_for(keys), nested))
+
+    def _count_after_fork(self) -> None:
+        self.rows_after_fork += 1
+        if self.rows_after_fork == 1:
+            print(
+                f"telemetryd: process {os.getpid()} was forked from the one that called init(): what it logs to run"
+                f" {self._run_id} is not recorded. Log in the parent, or call init() in the child.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _log_slowly(self, keys: tuple[str, ...], encoded: bytes, step: int | None, commit: bool | None) -> None:
+        """A call with step or commit, into an open row, or from within another call. Holds the lock."""
+        if type(step) is not int or not _STEP_MIN <= step <= _STEP_MAX:
+            step = _checked_step(step)
+        if commit is not None and type(commit) is not bool:
+            commit = _checked_commit(commit)
+        if self._is_busy():
+            self._deferred.append(lambda: self._place(keys, encoded, step, commit))
+            return
+        self._inside, self._plain = True, False
+        try:
+            self._place(keys, encoded, step, commit)
+        finally:
+            self._inside = False
+            self._plain = self._off is None and self.steps.is_plain
+        if self._deferred:
+            self._run_deferred()
+
+    def _place(self, keys: tuple[str, ...], encoded: bytes, step: int | None, commit: bool | None) -> None:
+        number, closes, explicit, late = self.steps.number(keys, step, commit)
+        row = row_body(encoded, number, time_ns(), closes, explicit)
+        slot = self._slots.get(keys)
+        if slot is not None and not late:
+            if slot.step != number:  # the row before this one may be closed while this one is still open
+                slot.previous, slot.step = slot.body, number
+            slot.body = row
+            if slot.extra:
+                self._mirror_extra(slot, encoded)
+        self._append(row)
+
+    def _finish_call(self, slot: Slot, encoded: bytes) -> None:
+        if slot.extra and not self._is_busy():
+            self._run_inside(lambda: self._mirror_extra(slot, encoded))
+        self._run_deferred()
+
+    def _mirror_extra(self, slot: Slot, encoded: bytes) -> None:
+        if slot.ruled:
+            self.mirror.observe(encoded)
+        if slot.nested:
+            for body in slot.take():
+                self.mirror.add_backlog(body, self._slots.values(), self.steps.next)
+
+    def _is_busy(self) -> bool:
+        """Whether this thread, which holds the lock, is within another call already."""
+        return self._inside or (not self._plain and self._off is None and self.steps.is_plain)
+
+    def _run_inside(self, action: Waiting) -> None:
+        self._inside, self._plain = True, False
+        try:
+            action()
+        finally:
+            self._inside = False
+            self._plain = self._off is None and self.steps.is_plain
+        self._run_deferred()
+
+    def _run_deferred(self) -> None:
+        while self._deferred and not self._is_busy():
+            self._run_inside(self._deferred.popleft())
+
+
+def _checked_step(step: Any) -> int | None:
+    if step is None:
+        return None
+    if isinstance(step, bool):
+        raise TypeError("log(step=...) must be an integer, not a bool")
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(
+            f"log(step=...) must be an integer: {type(step).__name__!r} object cannot be interpreted as an integer;"
+            " use int(step)"
+        ) from None
+    if not _STEP_MIN <= number <= _STEP_MAX:
+        raise ValueError(f"log(step=...) Value out of range: {number}")
+    return number
+
+
+def _checked_commit(commit: Any) -> bool | None:
+    if commit is None or isinstance(commit, bool):
+        return commit
+    try:
+        return bool(operator.index(commit))
+    except TypeError:
+        raise TypeError(f"log(commit=...) must be True, False or None, not {type(commit).__name__}") from None

@@ -1,0 +1,135 @@
+"""Reads what a dead process left in its spool folder.
+
+Nothing is guessed: a segment is read up to its committed length, and within it up to the first record whose length or
+checksum does not hold. Damage in one segment does not stop the reading of the others; it is told in `damage`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from zlib import crc32
+
+from client.journal import folder as spool_folder
+from client.journal import format as fmt
+from client.protocol.errors import ProtocolError
+from client.protocol.framing import HEADER, HEADER_BYTES, spans
+from client.protocol.messages import Hello
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Intact records `first` to `last` in a row; `payload` holds them as framing.py lays them out."""
+
+    first: int
+    last: int
+    payload: bytes
+
+
+@dataclass
+class SpoolContent:
+    """A dead session: who it was, and its records in order. `damage` fills up while `stretches()` is consumed."""
+
+    folder: Path
+    hello: Hello
+    damage: list[str] = field(default_factory=list)
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Yield the intact records, a segment at a time, in the order of their numbers."""
+        session = bytes.fromhex(self.hello.session)
+        for _, path in _ordered_segments(self.folder, self.damage):
+            found = read_segment(path, self.damage, session)
+            if found is not None:
+                yield found
+
+
+def read_spool(folder: Path) -> SpoolContent:
+    """Open a session's folder, whose lock the caller holds.
+
+    Raises OSError when it cannot be read and ValueError when its Hello is damaged, without which nobody knows what run
+    the records belong to.
+    """
+    return SpoolContent(folder, spool_folder.read_hello(folder))
+
+
+def read_segment(path: Path, damage: list[str], session: bytes | None = None) -> Stretch | None:
+    """The intact records of one segment file; None when it holds none. What is wrong is added to `damage`.
+
+    With `session` given, the segment of another one holds none: its numbers and checksums would fit, its rows not.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        damage.append(f"{path.name}: {error.strerror}")
+        return None
+    header = _header(path, content, damage)
+    if header is None:
+        return None
+    records, end, first = header
+    if session is not None and fmt.HEADER.unpack_from(content)[2] != session:
+        damage.append(f"{path.name}: a segment of another session")
+        return None
+    if end > len(content):
+        damage.append(f"{path.name}: cut at byte {len(content)}, {end} were committed")
+        end = len(content)
+    intact_end, intact = _intact(content, end, first, damage, path.name)
+    if intact != records and intact_end == end:
+        damage.append(f"{path.name}: {intact} records where {records} were committed")
+    if intact == 0:
+        return None
+    return Stretch(first, first + intact - 1, content[fmt.HEADER_BYTES : intact_end])
+
+
+def _intact(content: bytes, end: int, first: int, damage: list[str], name: str) -> tuple[int, int]:
+    """(offset behind the last intact record, how many records are intact)."""
+    intact_end, count = fmt.HEADER_BYTES, 0
+    try:
+        view = memoryview(content)
+        for start, stop in spans(content, fmt.HEADER_BYTES, end):
+            expected = HEADER.unpack_from(content, start - HEADER_BYTES)[1]
+            if crc32(view[start:stop], (first + count) & 0xFFFFFFFF) != expected:
+                damage.append(f"{name}: record {first + count} does not match its checksum")
+                break
+            intact_end, count = stop, count + 1
+    except ProtocolError as error:
+        damage.append(f"{name}: {error}")
+    return intact_end, count
+
+
+def _header(path: Path, content: bytes, damage: list[str]) -> tuple[int, int, int] | None:
+    if not any(content[: fmt.HEADER_BYTES]):
+        return None  # the owner died while it made the file: nothing was in it yet
+    if len(content) < fmt.HEADER_BYTES:
+        damage.append(f"{path.name}: {len(content)} bytes are no segment")
+        return None
+    magic, committed, _, first, _ = fmt.HEADER.unpack_from(content)
+    if magic != fmt.MAGIC:
+        damage.append(f"{path.name}: not a segment of this format")
+        return None
+    records, end = committed >> 32, committed & fmt.END_MASK
+    if end < fmt.HEADER_BYTES or first < 1:
+        if records:
+            damage.append(f"{path.name}: committed length {end}, first record {first}")
+        return None
+    return records, end, first
+
+
+def _ordered_segments(folder: Path, damage: list[str]) -> list[tuple[int, Path]]:
+    """(first record, path) of each segment with records, in the order of the records."""
+    found = []
+    for path in sorted(folder.glob(f"*{fmt.SUFFIX}")):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                head = os.read(descriptor, fmt.HEADER_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            damage.append(f"{path.name}: {error.strerror}")
+            continue
+        header = _header(path, head, damage)
+        if header is not None and header[0]:
+            found.append((header[2], path))
+    return sorted(found)

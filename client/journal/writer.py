@@ -1,0 +1,239 @@
+"""The hot path: a record into mapped memory, then one 8-byte store that commits it.
+
+Invariants
+* `append` makes no system call: no file, no socket, no clock. It takes `lock`, which is never held across I/O. Only
+  when the sender fell behind in making segments does a call map a piece of anonymous memory.
+* Records are numbered 1, 2, 3 … without a gap in the order of their commits. What is dropped gets no number.
+* A call that interrupts another of its own thread (a signal handler, a finaliser) leaves its record in `_set_aside`,
+  which the interrupted call appends before it returns. An exception raised by a handler leaves the journal usable.
+* Full segments stand in `sealed`, oldest first; the sender takes them from there once they are acked.
+* At the caps a record is dropped and counted: large ones first (`near_cap`), then all but `append_vital`'s.
+
+    spares (made by supply) ──► current (written here) ──► sealed ──► acked: recycled into spares, or removed
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from zlib import crc32
+
+from client import guard
+from client.journal import format as fmt
+from client.journal.segment import Segment
+from client.limits import LARGE_RECORD_BYTES, MEMORY_MAX_BYTES, RESERVED_FOR_SMALL, SEGMENT_BYTES
+from client.protocol.framing import HEADER, HEADER_BYTES
+from client.protocol.limits import RECORD_MAX_BYTES
+from client.protocol.records import Losses, encode
+
+_pack_header = HEADER.pack
+_ONE_RECORD = fmt.ONE_RECORD
+_END_MASK = fmt.END_MASK
+
+
+class JournalWriter:
+    """Appends records to segments; see the module's head."""
+
+    def __init__(self, session: bytes, first: Segment | None, memory_max_bytes: int = MEMORY_MAX_BYTES) -> None:
+        self.lock = threading.RLock()
+        self.session = session
+        self.spares: deque[Segment] = deque()
+        self.sealed: deque[Segment] = deque()
+        self.other_records = 0
+        self.dropped: dict[str, int] = {}
+        self.closed: str | None = None
+        self.at_cap = False
+        self.near_cap = False
+        self.memory_max_bytes = memory_max_bytes
+        self.wanted = threading.Event()
+        self._inside = False
+        self._vital = False
+        self._losses_told: dict[str, int] = {}
+        self._set_aside: deque[tuple[bytes, bool]] = deque()
+        self._word = fmt.EMPTY
+        self._before = 0
+        self._use(first or Segment.in_memory(SEGMENT_BYTES, session))
+
+    def append(self, body: bytes, is_row: bool = True) -> bool:
+        """Journal one record; returns whether it was kept. A row not kept is counted in `dropped`.
+
+        Thread-safe, also within a signal handler. Costs a checksum and a copy of `body`.
+        """
+        with self.lock:
+            if self._inside:
+                self._set_aside.append((body, is_row))
+                return True
+            self._inside = True
+            try:
+                word = self._word
+                start = word & _END_MASK
+                size = HEADER_BYTES + len(body)
+                if start + size > self._size:
+                    return self._place(body, is_row)
+                number = self._before + (word >> 32) + 1
+                self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
+                self._word = self._words[1] = word + _ONE_RECORD + size  # the commit
+                if not is_row:
+                    self.other_records += 1
+                return True
+            finally:
+                if self._set_aside:
+                    self._flush_set_aside()
+                self._inside = False
+
+    def append_vital(self, body: bytes) -> bool:
+        """As `append`, for the few small records without which a run does not end: the caps do not hold for them."""
+        with self.lock:
+            self._vital = True
+            try:
+                return self.append(body, is_row=False)
+            finally:
+                self._vital = False
+
+    def append_losses(self, *, vital: bool = False) -> None:
+        """Journal what was dropped since the last time, so that the daemon's ledger has it too."""
+        with self.lock:
+            fresh = {reason: count - self._losses_told.get(reason, 0) for reason, count in self.dropped.items()}
+            fresh = {reason: count for reason, count in fresh.items() if count > 0}
+            if not fresh:
+                return
+            body = encode(Losses(fresh))
+            if self.append_vital(body) if vital else self.append(body, is_row=False):
+                self._losses_told = dict(self.dropped)
+
+    def has_room(self, body_bytes: int) -> bool:
+        """Whether a record of this size would be decided at once: kept, or dropped for another reason than a cap."""
+        with self.lock:
+            if self.closed or self._inside or body_bytes > RECORD_MAX_BYTES:
+                return True
+            size = HEADER_BYTES + body_bytes
+            if (self._word & _END_MASK) + size <= self._size:
+                return True
+            self.wanted.set()
+            return self._may_grow(fmt.HEADER_BYTES + size, large=body_bytes > LARGE_RECORD_BYTES)
+
+    def roll(self) -> None:
+        """Go on in a spare, when there is one, although the current segment is not full. Called by the sender."""
+        with self.lock:
+            if not self.closed and not self._inside and self.spares and self.current.last >= self.current.first:
+                self.sealed.append(self.current)
+                self._use(self.spares.popleft())
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last record kept."""
+        with self.lock:
+            return self._before + (self._word >> 32)
+
+    @property
+    def rows(self) -> int:
+        """Rows kept so far."""
+        return self.sequence - self.other_records
+
+    def segments(self) -> list[Segment]:
+        """Every segment that holds records not yet released, oldest first. Called by the sender."""
+        with self.lock:
+            return [*self.sealed, self.current]
+
+    def release_acked(self, acked: int) -> list[Segment]:
+        """Take out the sealed segments whose records are all at or below `acked`. Called by the sender."""
+        freed = []
+        with self.lock:
+            while self.sealed and self.sealed[0].last <= acked:
+                freed.append(self.sealed.popleft())
+        return freed
+
+    def leave_memory(self) -> None:
+        """Go on in a spare when the current segment is in memory only. Called by the sender."""
+        with self.lock:
+            if self.current.path is None and self.spares and not self.closed:
+                self.sealed.append(self.current)
+                self._use(self.spares.popleft())
+
+    def close(self, reason: str) -> None:
+        """Take no record any more; later ones are counted as dropped for `reason`."""
+        with self.lock:
+            self.closed = reason
+            self._size = 0
+
+    def release(self) -> None:
+        """After `close`, and when the sender has stopped: let go of all memory. The files stay."""
+        with self.lock:
+            for segment in (*self.sealed, self.current):
+                segment.release(remove=False)
+            self.sealed.clear()
+
+    def orphan(self) -> None:
+        """In a forked child: the mapped memory belongs to the parent, so nothing may be written to it any more."""
+        self.lock = threading.RLock()
+        self.wanted = threading.Event()
+        self._inside = False
+        self._set_aside.clear()
+        self.dropped = {}
+        self.closed = "forked"
+        self._size = 0
+
+    def _flush_set_aside(self) -> None:
+        while self._set_aside:
+            self._place(*self._set_aside.popleft())
+
+    def _place(self, body: bytes, is_row: bool) -> bool:
+        size = HEADER_BYTES + len(body)
+        if len(body) > RECORD_MAX_BYTES:
+            return self._drop("too_large", is_row)
+        if self.closed:
+            return self._drop(self.closed, is_row)
+        if (self._word & _END_MASK) + size > self._size:
+            following = self._next_segment(fmt.HEADER_BYTES + size, large=len(body) > LARGE_RECORD_BYTES)
+            if following is None:
+                return self._drop("spool_full", is_row)
+            self.sealed.append(self.current)
+            self._use(following)
+        start = self._word & _END_MASK
+        number = self.sequence + 1
+        self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
+        self._word = self._words[fmt.COMMITTED_WORD] = self._word + _ONE_RECORD + size
+        if not is_row:
+            self.other_records += 1
+        return True
+
+    def _may_grow(self, needed_bytes: int, *, large: bool) -> bool:
+        """Whether the caps allow another segment."""
+        if large and self.near_cap and not self._vital:
+            return False
+        if needed_bytes <= SEGMENT_BYTES and self.spares:
+            return True
+        in_memory = sum(segment.size for segment in self.sealed if segment.path is None)
+        size = max(SEGMENT_BYTES, needed_bytes)
+        if self._vital:
+            return in_memory + size <= self.memory_max_bytes + SEGMENT_BYTES
+        limit = self.memory_max_bytes * (1 - RESERVED_FOR_SMALL) if large else self.memory_max_bytes
+        return not self.at_cap and in_memory + size <= limit
+
+    def _next_segment(self, needed_bytes: int, *, large: bool) -> Segment | None:
+        """A spare; when there is none or it is too small, anonymous memory up to its cap; None at the cap."""
+        self.wanted.set()
+        if not self._may_grow(needed_bytes, large=large):
+            return None
+        if needed_bytes <= SEGMENT_BYTES and self.spares:
+            return self.spares.popleft()
+        try:
+            return Segment.in_memory(max(SEGMENT_BYTES, needed_bytes), self.session)
+        except (OSError, MemoryError) as error:
+            guard.swallow("journal.memory", error)
+            return None
+
+    def _drop(self, reason: str, is_row: bool) -> bool:
+        if is_row:
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        return False
+
+    def _use(self, segment: Segment) -> None:
+        before = self.sequence
+        segment.begin(before + 1)
+        self.current = segment
+        self._before = before
+        self._bytes = segment.bytes
+        self._words = segment.words
+        self._size = segment.size
+        self._word = fmt.EMPTY

@@ -1,0 +1,101 @@
+"""Every limit and period of the client, with its unit and its reason."""
+
+SEGMENT_BYTES = 4 << 20
+"""A journal segment. Some 20,000 rows of 10 floats: at the fastest rate a segment lasts longer than two ticks."""
+
+SPARE_SEGMENTS = 3
+"""Segments kept ready, so that a logging call never finds none: at the fastest rate a quarter of a second's worth, many
+times what the sender waits for the interpreter beside a thread that never lets go of it."""
+
+POPULATE_BYTES = 1 << 20
+"""How far ahead of the writer a segment's pages are faulted in: a tick's worth at a high rate, little memory."""
+
+SPOOL_MAX_BYTES = 4 << 30
+"""What one process's journal may take on disk (`TELEMETRYD_SPOOL_MAX_BYTES`): some 20 million rows of 10 floats."""
+
+MEMORY_MAX_BYTES = 64 << 20
+"""What the journal may take in memory while it can have no file (`TELEMETRYD_MEMORY_MAX_BYTES`): some 300,000 rows,
+little beside a training job."""
+
+CAP_MIN_BYTES = 2 * SEGMENT_BYTES
+"""The least either cap may be: the segment that is written and the next one."""
+
+LARGE_RECORD_BYTES = 256 << 10
+"""A larger record counts as large: near a cap it is dropped before small ones are."""
+
+RESERVED_FOR_SMALL = 1 / 8
+"""The part of a cap that large records leave to small ones."""
+
+ON_FULL_TIMEOUT_S = 10.0
+"""How long a call waits for room under `on_full="block"`: a restart of the daemon takes less."""
+
+ON_FULL_TIMEOUT_MAX_S = 24 * 3600.0
+"""A day: whoever waits longer wants no telemetry but a barrier."""
+
+TICK_S = 0.025
+"""The sender ships what has come this often: one message in the middle of the 20 to 50 ms a person calls at once."""
+
+URGENT_TICK_S = 0.002
+"""The tick while somebody waits in `flush` or `finish`."""
+
+GREET_PERIOD_S = 0.25
+"""How often the sender tries to say hello while no daemon answers: a daemon started later is found within this."""
+
+ACK_TIMEOUT_S = 5.0
+"""With records on the way and no ack for this long, the connection is made anew."""
+
+ACK_TIMEOUT_MAX_S = 40.0
+"""The ack timeout doubles up to this while a daemon does not answer: resending to a stopped one feeds its queue."""
+
+REFUSED_PAUSE_S = 1.0
+"""Pause after the daemon said that it is full or stopping."""
+
+WINDOW_BYTES = 16 << 20
+"""Bytes on the way without an ack: two ticks at the fastest rate, twice. The daemon may give a smaller window."""
+
+RECONNECT_MIN_MS = 100
+RECONNECT_MAX_MS = 2000
+"""ZeroMQ's own pause between attempts to connect, doubling from the first to the second, jittered by ZeroMQ."""
+
+SEND_QUEUE_MESSAGES = 64
+"""Messages that ZeroMQ may hold for us; the window bounds their bytes."""
+
+DISK_RETRY_S = 1.0
+"""How often a full or unwritable spool is tried again, and a spool looked for that may have been removed."""
+
+WATCH_PERIOD_S = 1.0
+"""How often a session with callbacks is looked at; each is called at most once in this time."""
+
+WATCH_END_S = 1.0
+"""How long the end of a session waits for a callback that is still busy."""
+
+LAG_AFTER_S = 10.0
+"""Rows pending without progress for this long are told to `on_lag`: far beyond a daemon's restart and an ack's way."""
+
+NOTICE_AFTER_S = 2.0
+"""When no daemon has answered for this long after `init`, stderr says once how to start one."""
+
+LOG_PERIOD_S = 60.0
+"""The same trouble is written to the log at most this often; in between it is only counted."""
+
+KEY_SETS_KEPT = 64
+"""Sets of keys whose newest row waits for the summary to be read: train, val and a few more; then they fold."""
+
+FINISH_TIMEOUT_S = 60.0
+"""How long `finish` waits for W&B to have everything, unless told otherwise; the daemon goes on after that."""
+
+ABSENT_TIMEOUT_S = 0.5
+"""How long `finish` waits for a daemon that has never answered: one that was just started greets within this."""
+
+EXIT_TIMEOUT_S = 10.0
+"""How long an interpreter that exits without `finish` waits for the daemon to have the rows; the spool keeps all."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""How long `run.url` and `run.dir` wait for a connected daemon to say them."""
+
+CLOSING_TIMEOUT_S = 10.0
+"""How long `finish` still waits for W&B to close the run once all its rows are delivered: another process may keep it
+open."""
+
+CONFIG_IN_HELLO_BYTES = 256 << 10
+"""A larger config goes to the daemon as a record: every new connection repeats the Hello, which has a limit."""

@@ -1,0 +1,101 @@
+"""What happens at the caps, when rows are lost and when W&B asks for a stop: a session's policy.
+
+Given as `init(settings=client.Settings(on_full="block"))` or, where that says nothing, by environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from client import amounts
+from client.limits import (
+    CAP_MIN_BYTES,
+    MEMORY_MAX_BYTES,
+    ON_FULL_TIMEOUT_MAX_S,
+    ON_FULL_TIMEOUT_S,
+    SPOOL_MAX_BYTES,
+)
+
+STOP_SIGNALS = {
+    "SIGINT": signal.SIGINT,
+    "SIGTERM": signal.SIGTERM,
+    "SIGUSR1": signal.SIGUSR1,
+    "none": None,
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """See the module's head.
+
+    `on_full`: "drop" loses and counts the newest row at a cap; "block" lets the call that logs it wait for room, at
+    most `on_full_timeout_s`, and only then drops it. `stop_signal` is sent to this process when somebody presses W&B's
+    stop button (None: nothing is).
+
+    Callbacks, each called on a thread of its own, at most once a second, and never with a lock held:
+    `on_drop(rows)` with {reason: rows lost since the last call}; `on_error(where, message)` for a trouble that logging
+    goes on without; `on_lag(pending, behind_s)` while `pending` rows have made no progress for `behind_s` seconds.
+    """
+
+    spool_max_bytes: int = SPOOL_MAX_BYTES
+    memory_max_bytes: int = MEMORY_MAX_BYTES
+    on_full: str = "drop"
+    on_full_timeout_s: float = ON_FULL_TIMEOUT_S
+    stop_signal: signal.Signals | None = signal.SIGINT
+    on_drop: Callable[[dict[str, int]], object] | None = None
+    on_error: Callable[[str, str], object] | None = None
+    on_lag: Callable[[int, float], object] | None = None
+
+
+NAMES = frozenset(field.name for field in fields(Policy))
+"""What `client.Settings` takes beside wandb's names."""
+
+_ENVIRONMENT = {
+    "spool_max_bytes": "TELEMETRYD_SPOOL_MAX_BYTES",
+    "memory_max_bytes": "TELEMETRYD_MEMORY_MAX_BYTES",
+    "on_full": "TELEMETRYD_ON_FULL",
+    "on_full_timeout_s": "TELEMETRYD_ON_FULL_TIMEOUT_S",
+    "stop_signal": "TELEMETRYD_STOP_SIGNAL",
+}
+
+
+def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Policy:
+    """The policy that settings, and the environment where they say nothing, add up to.
+
+    Raises ValueError, naming what is to be mended.
+    """
+    values: dict[str, Any] = {}
+    for name in NAMES:
+        variable = _ENVIRONMENT.get(name, "")
+        value, source = given.get(name), name
+        if value is None:
+            value, source = environ.get(variable) or None, f"environment variable {variable}"
+        if value is not None:
+            try:
+                values[name] = _parse(name, value)
+            except ValueError as error:
+                raise ValueError(f"{source}={value!r} {error}") from None
+    return Policy(**values)
+
+
+def _parse(name: str, value: Any) -> Any:
+    if name.endswith("_bytes"):
+        return amounts.size_bytes(value, CAP_MIN_BYTES)
+    if name == "on_full_timeout_s":
+        return amounts.duration_s(value, ON_FULL_TIMEOUT_MAX_S)
+    if name == "on_full":
+        if value not in ("drop", "block"):
+            raise ValueError("must be drop or block")
+        return value
+    if name == "stop_signal":
+        text = value.name if isinstance(value, signal.Signals) else str(value)
+        if text not in STOP_SIGNALS:
+            raise ValueError(f"must be one of {', '.join(STOP_SIGNALS)}")
+        return STOP_SIGNALS[text]
+    if callable(value):
+        return value
+    raise ValueError("must be a function")

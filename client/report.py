@@ -1,0 +1,64 @@
+"""What `finish()` returns: where every row is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from client.ledger import Ledger
+from client.protocol.messages import Report
+
+
+@dataclass(frozen=True)
+class FinishReport:
+    """Rows (accepted `log` calls) of the run: offered = delivered + sum(dropped) + pending.
+
+    `state`: "finished" (W&B has the run, closed), "refused" (W&B does not take it; `trouble` says why), "delivering"
+    (the daemon has the rows and goes on), "spooled" (no daemon has them yet; one that starts later takes them over),
+    "disabled". `where` is the run's directory, or the spool folder; `url` its page in W&B.
+    """
+
+    offered: int = 0
+    delivered: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    pending: int = 0
+    state: str = "disabled"
+    where: str | None = None
+    url: str | None = None
+    trouble: str | None = None
+
+    def __str__(self) -> str:
+        if self.state == "disabled":
+            return "telemetryd: the run is disabled; nothing was recorded"
+        lost = sum(self.dropped.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()) if count)
+        counts = (
+            f"{self.offered} rows offered: {self.delivered} delivered, {lost} dropped"
+            f"{f' ({reasons})' if reasons else ''}, {self.pending} pending"
+        )
+        lines = [f"telemetryd: run {self.state}. {counts}"]
+        if self.trouble:
+            lines.append(f"  trouble: {self.trouble}")
+        if self.url:
+            lines.append(f"  W&B: {self.url}")
+        if self.where:
+            lines.append(f"  files: {self.where}")
+        if self.pending and self.state == "spooled":
+            lines.append("  a daemon will take the pending rows over: start one with `telemetryd serve`")
+        return "\n".join(lines)
+
+
+def finish_report(ledger: Ledger, report: Report | None, acked: bool, spool_folder: str | None) -> FinishReport:
+    """Join what this process counted and what the daemon said last, so that the ledger adds up."""
+    if report is None:
+        pending = ledger.offered - sum(ledger.dropped.values())
+        state = "delivering" if acked else "spooled"
+        return FinishReport(ledger.offered, 0, dict(ledger.dropped), pending, state, None if acked else spool_folder)
+    dropped = {
+        reason: max(report.dropped.get(reason, 0), ledger.dropped.get(reason, 0))
+        for reason in (*report.dropped, *ledger.dropped)
+    }
+    offered = max(report.offered, ledger.offered, report.delivered + sum(dropped.values()))
+    pending = offered - report.delivered - sum(dropped.values())
+    state = report.state if report.state in ("finished", "refused") else "delivering" if acked else "spooled"
+    where = report.directory or (None if acked else spool_folder)
+    return FinishReport(offered, report.delivered, dropped, pending, state, where, report.url, report.trouble)

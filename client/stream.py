@@ -1,0 +1,52 @@
+"""What a run needs of its session, as an interface: `session.Session` in training, a recording one in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from client.ledger import Ledger
+from client.protocol.messages import Hello, Report
+from client.protocol.records import Record
+
+
+class Stream(Protocol):
+    """See session.Session, whose promises these are."""
+
+    hello: Hello
+    append: Callable[..., bool]
+
+    @property
+    def folder(self) -> Path | None:
+        """Where this process's journal is on disk; None while it is in memory only."""
+
+    def record(self, record: Record) -> bool:
+        """Encode and append a record that is not a row."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where this process's rows stand."""
+
+    @property
+    def report(self) -> Report | None:
+        """The daemon's newest word on the run."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a daemon has taken the session."""
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until a daemon has taken the session."""
+
+    def wait_acked(self, timeout_s: float) -> bool:
+        """Wait until everything appended so far is in the daemon's inbox."""
+
+    def wait_report(self, predicate: Callable[[Report], bool], timeout_s: float) -> Report | None:
+        """Wait for a report that fulfils the predicate."""
+
+    def ask(self, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Ask the daemon. Raises NoAnswerError."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Ship what is left and end the session; whether the daemon has everything."""
