@@ -1,0 +1,162 @@
+"""`telemetryd`: parses the command line, runs the command, and turns errors into a sentence and an exit code.
+
+`--help` and `--version` work with the base installation alone: what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from telemetryd.cli import exit_codes, options
+from telemetryd.errors import (
+    AlreadyServingError,
+    MissingExtraError,
+    PlaceError,
+    SettingsError,
+    TelemetrydError,
+)
+
+_EXIT_CODES: tuple[tuple[type[TelemetrydError], int], ...] = (
+    (SettingsError, exit_codes.USAGE),
+    (AlreadyServingError, exit_codes.ALREADY_SERVING),
+    (PlaceError, exit_codes.PLACE),
+    (MissingExtraError, exit_codes.MISSING_EXTRA),
+)
+
+_EPILOG = """\
+start here:
+  telemetryd run -- python train.py     track a training job, from start to delivery
+  telemetryd doctor                     see what is missing on this machine
+
+exit codes: 0 done, 2 wrong call or setting, 3 no daemon answers (status), 4 another daemon is there (serve),
+5 a folder or socket cannot be used (serve), 6 packages are missing, 1 anything else; `run` has its command's.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code. Raises SystemExit as argparse does, for --help and wrong calls."""
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except TelemetrydError as error:
+        print(f"telemetryd {arguments.command}: {error}", file=sys.stderr)
+        return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exit_codes.FAILED)
+    except KeyboardInterrupt:
+        return exit_codes.SIGNALLED + 2
+    except BrokenPipeError:  # `telemetryd status | head`: nobody reads on
+        sys.stderr.close()
+        return exit_codes.SIGNALLED + 13
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line. What follows the first `--` is the command of `run`, untouched."""
+    parser = _parser()
+    before, after = list(argv), None
+    if "--" in before:
+        cut = before.index("--")
+        before, after = before[:cut], before[cut + 1 :]
+    arguments = parser.parse_args(before)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(exit_codes.USAGE)
+    if arguments.command == "run":
+        given = arguments.command_line
+        arguments.command_line = [*given, *(["--"] if given and after is not None else []), *(after or [])]
+        if not arguments.command_line:
+            parser.error("run: no command; write it after --, as in: telemetryd run -- python train.py")
+    elif after is not None:
+        parser.error(f"{arguments.command} takes nothing after --")
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="telemetryd",
+        description="Experiment tracking that cannot hurt training: a daemon that owns the W&B run of a training job.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    run = commands.add_parser(
+        "run",
+        help="run a training command beside a daemon, and wait until what it logged is delivered",
+        usage="telemetryd run [options] -- COMMAND [ARGUMENT …]",
+        description="Runs COMMAND beside the daemon that answers at the endpoint, or beside one of its own; shows and"
+        " records its output; forwards signals; exits with its exit code (128 + n for signal n, 127 not found,"
+        " 126 not executable).",
+    )
+    options.add(run, [name for name in options.EVERYTHING if name != "exit_when_idle"])
+    run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+    serve = commands.add_parser(
+        "serve",
+        help="run the daemon in the foreground",
+        description="Runs the daemon until SIGTERM or SIGINT; it then delivers what it can within --drain-timeout and"
+        " leaves the rest on disk for the next one.",
+    )
+    options.add(serve, options.EVERYTHING)
+
+    status = commands.add_parser(
+        "status",
+        help="show what the daemon is doing, or what waits on disk without one",
+        description="Shows runs, rows, sessions, components and counters of the daemon that answers at the endpoint."
+        " Exits with 3 when none does, and shows what waits on disk.",
+    )
+    status.add_argument("--json", action="store_true", help="print it as JSON")
+    options.add(status, options.PLACES)
+
+    login = commands.add_parser(
+        "login",
+        help="keep a W&B API key where the daemon finds it",
+        description="Checks the key with the server and keeps it in netrc, readable by you alone. Run it as the user"
+        " that the daemon runs as; training processes need no key. Without KEY it asks, or reads stdin.",
+    )
+    login.add_argument("--host", metavar="URL", help="a W&B server of your own; default WANDB_BASE_URL, else W&B's")
+    login.add_argument("key", nargs="?", metavar="KEY", help="the key; - reads it from stdin (other users of this"
+                       " machine can see a command's arguments)")  # fmt: skip
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="check this machine, and say what to do about what is wrong",
+        description="Checks packages, socket, spool, disk, W&B key, GPU driver and daemon. Exits with 1 when something"
+        " does not work.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print it as JSON")
+    options.add(doctor, options.PLACES)
+    return parser
+
+
+class _Version(argparse.Action):
+    """--version, which looks the version up only when it is asked for."""
+
+    def __call__(self, *_: object) -> None:
+        import telemetryd
+
+        print(f"telemetryd {telemetryd.__version__}")
+        raise SystemExit(exit_codes.OK)
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command == "run":
+        from telemetryd.cli import launcher
+
+        return launcher.run(arguments)
+    if arguments.command == "serve":
+        from telemetryd.cli import serve
+
+        return serve.run(arguments)
+    if arguments.command == "status":
+        from telemetryd.cli import status
+
+        return status.run(arguments)
+    if arguments.command == "login":
+        from telemetryd.cli import login
+
+        return login.run(arguments)
+    from telemetryd.cli import doctor
+
+    return doctor.run(arguments)

@@ -1,0 +1,172 @@
+"""How `telemetryd status` looks to a person: runs and their rows first, then what is not as it should be."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from client.amounts import format_bytes
+from telemetryd.cli.summary import run_id_of
+from telemetryd.settings.values import format_duration
+
+_STATE_STYLES = {
+    "running": "green", "finished": "dim", "ok": "green", "starting": "cyan", "open": "green", "retrying": "yellow",
+    "recoverable": "yellow", "stopping": "cyan", "stopped": "dim", "closing": "cyan", "refused": "bold red",
+    "permanent": "bold red", "lost": "yellow",
+}  # fmt: skip
+
+
+def show(answer: dict[str, Any]) -> None:
+    """Print a daemon's status."""
+    console = _console()
+    daemon = answer.get("daemon") or {}
+    facts = [f"process {daemon['pid']}"] if daemon.get("pid") else []
+    if started_ns := daemon.get("started_ns"):
+        facts.append(f"up {format_duration(time.time() - started_ns / 1e9)}")
+    console.print(
+        f"[bold green]●[/] [bold]telemetryd {escape(str(daemon.get('version') or ''))}[/] serves"
+        f" {escape(str(daemon.get('endpoint') or ''))}" + (f" ({', '.join(facts)})" if facts else "")
+    )
+    _places(console, daemon)
+    _runs(console, answer)
+    _sessions(console, answer)
+    _components(console, answer.get("components") or {})
+    _counters(console, answer.get("counters") or {})
+
+
+def show_absent(found: dict[str, Any]) -> None:
+    """Print what waits on disk, and how to deliver it."""
+    console = _console()
+    console.print(f"[bold yellow]○[/] [bold]{escape(found['error'])}[/] at {escape(found['endpoint'])}")
+    if found["error"] != "no daemon":
+        console.print("  it may be stopped or stuck: `telemetryd doctor` looks; end it and start another")
+    else:
+        console.print("  start one with `telemetryd serve`, or a job with one: `telemetryd run -- python train.py`")
+    spool = found["spool"]
+    console.print(f"\n  inbox  {_inbox_words(found)}   [dim]{escape(found['state_dir'])}[/]")
+    console.print(f"  spool  {_spool_words(spool)}   [dim]{escape(spool['path'])}[/]")
+    if found["inbox_trouble"]:
+        console.print(f"  [yellow]{escape(found['inbox_trouble'])}[/]")
+    _runs(console, found)
+    if found["pending"] or spool["sessions"] > spool["living"]:
+        console.print("\n  the next daemon on these folders delivers what is pending")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _places(console: Console, daemon: dict[str, Any]) -> None:
+    for name in ("state_dir", "spool_dir"):
+        if place := daemon.get(name):
+            console.print(f"  [dim]{name.removesuffix('_dir'):<6} {escape(str(place))}[/]")
+
+
+def _inbox_words(found: dict[str, Any]) -> str:
+    if not found["runs"]:
+        return "empty"
+    if not found["pending"]:
+        return "nothing pending"
+    return f"{found['pending']:,} rows pending of {found['offered']:,}"
+
+
+def _spool_words(spool: dict[str, Any]) -> str:
+    if not spool["sessions"]:
+        return "empty"
+    plural = "s" if spool["sessions"] != 1 else ""
+    return (
+        f"{spool['sessions']} journal{plural}, {format_bytes(spool['bytes'])}"
+        f" ({spool['living']} of living processes, {spool['sessions'] - spool['living']} left by dead ones)"
+    )
+
+
+def _runs(console: Console, answer: dict[str, Any]) -> None:
+    runs = answer.get("runs") or []
+    if not runs:
+        console.print("\nno runs yet")
+        return
+    rows = [(_run_name(run), _run_state(run), _counts(run)) for run in runs]
+    total = ("all", ("", ""), _counts(answer))
+    names, states = (max(map(len, column)) for column in ([row[0] for row in rows], [row[1][0] for row in rows]))
+    console.print(f"\n[dim]{'run':<{names}}  {'state':<{states}}" + "".join(f"{head:>11}" for head in _COUNTS) + "[/]")
+    for run, (name, (state, style), counts) in zip(runs, rows, strict=True):
+        console.print(f"{escape(name):<{names}}  {_in(style, f'{state:<{states}}')}{_count_cells(counts)}")
+        if where := run.get("url") or run.get("directory"):
+            console.print(f"  [dim]{escape(str(where))}[/]")
+        if trouble := run.get("trouble"):
+            console.print(f"  [yellow]! {escape(str(trouble))}[/]")
+    if len(runs) > 1 or total[2] != rows[0][2]:
+        console.print(f"[bold]{total[0]:<{names}}[/]  {'':<{states}}{_count_cells(total[2])}")
+
+
+def _run_name(run: dict[str, Any]) -> str:
+    run_id = run_id_of(run)
+    name = run.get("name")
+    return f"{name} ({run_id})" if name and name != run_id else run_id
+
+
+def _run_state(run: dict[str, Any]) -> tuple[str, str]:
+    """The state with the exit code, and the style to show it in."""
+    state, code = str(run.get("state", "?")), run.get("exit_code")
+    style = "red" if state == "finished" and code else _STATE_STYLES.get(state, "")
+    if code is None:
+        return state, style
+    return f"{'ending' if state == 'running' else state}, exit {code}", style
+
+
+_COUNTS = ("offered", "delivered", "dropped", "pending")
+
+
+def _counts(account: dict[str, Any]) -> list[int]:
+    return [_total(account.get(name)) for name in _COUNTS]
+
+
+def _count_cells(counts: list[int]) -> str:
+    """The four counts in columns; what is lost or late to come stands out."""
+    styles = ("", "", "red" if counts[2] else "", "yellow" if counts[3] else "")
+    return "".join(_in(style, f"{count:>11,}") for style, count in zip(styles, counts, strict=True))
+
+
+def _in(style: str, text: str) -> str:
+    return f"[{style}]{escape(text)}[/]" if style else escape(text)
+
+
+def _total(count: Any) -> int:
+    """A count, or the sum of counts by reason."""
+    return sum(count.values()) if isinstance(count, dict) else int(count or 0)
+
+
+def _sessions(console: Console, answer: dict[str, Any]) -> None:
+    console.print(f"\n[dim]sessions[/]    {int(answer.get('sessions') or 0):,} open")
+
+
+def _components(console: Console, components: dict[str, Any]) -> None:
+    if not components:
+        return
+    states = {name: status.get("state", "?") for name, status in components.items()}
+    console.print(
+        "[dim]components[/]  " + ", ".join(f"{escape(name)} {_styled(state)}" for name, state in states.items())
+    )
+    for name, status in components.items():
+        if status.get("reason"):
+            console.print(f"  [yellow]![/] {escape(name)}: {escape(str(status['reason']))}")
+
+
+def _counters(console: Console, counters: dict[str, int]) -> None:
+    counted = {name: count for name, count in counters.items() if count}
+    if not counted:
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    for name, count in counted.items():
+        table.add_row(f"{count:,}", f"[dim]{escape(name)}[/]")
+    console.print("\n[dim]counted since the daemon started[/]")
+    console.print(table)
+
+
+def _styled(state: str) -> str:
+    return _in(_STATE_STYLES.get(state, ""), state)

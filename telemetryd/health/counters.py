@@ -1,0 +1,56 @@
+"""What the daemon counts, by name. `KNOWN` is the closed list; a name outside it is a programming error."""
+
+from __future__ import annotations
+
+import threading
+
+KNOWN: dict[str, str] = {
+    "messages_received": "messages taken from clients",
+    "bytes_received": "payload bytes taken from clients",
+    "rows_received": "rows stored in the inbox",
+    "records_repeated": "records that had been kept before and were sent again",
+    "turns": "reception turns that stored something",
+    "replies_undeliverable": "answers to a connection that was gone or did not read",
+    "refused_version": "hellos of another protocol major",
+    "refused_malformed": "messages or payloads that are none",
+    "refused_oversized": "frames or records over the limit",
+    "refused_unknown_session": "batches of a session that the connection had not greeted",
+    "refused_session_taken": "hellos for a session that another process or a live connection has",
+    "refused_gap": "batches that began beyond what was kept",
+    "refused_full": "batches refused at the inbox's cap or for want of disk room",
+    "refused_stopping": "messages that came while the daemon was stopping",
+    "crowds_dropped": "times that all connections were dropped because descriptors ran short; clients come back",
+    "reception_errors": "unexpected errors in reception; each has a traceback in the log",
+    "adopted_sessions": "spool folders of dead processes taken over",
+    "adopted_records": "records taken from them",
+    "adoption_errors": "spool folders that could not be read; they stay where they are",
+    "sessions_lost": "sessions whose process died without saying so",
+    "early_output_dropped_bytes": "launcher output without a run, dropped at its cap",
+    "workers_started": "run workers started",
+    "workers_failed": "run workers that ended before their run was finished",
+    "workers_killed": "run workers killed: hung, or late at shutdown",
+    "orphans_reaped": "processes left behind by run workers",
+    "inboxes_moved_aside": "damaged inbox databases moved aside at start",
+}
+
+
+class Counters:
+    """Thread-safe sums since the daemon's start."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sums = dict.fromkeys(KNOWN, 0)
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count. Raises KeyError on a name that is not in KNOWN."""
+        with self._lock:
+            self._sums[name] += amount
+
+    def __getitem__(self, name: str) -> int:
+        with self._lock:
+            return self._sums[name]
+
+    def as_map(self) -> dict[str, int]:
+        """All counters by name."""
+        with self._lock:
+            return dict(self._sums)

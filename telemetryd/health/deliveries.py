@@ -1,0 +1,55 @@
+"""How each run's delivery stands just now: what the supervisor knows and reports tell to clients.
+
+Kept in memory only: after a restart every run that is not finished is `starting` again.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """`state` is one of messages.Report's; `trouble` says why a run is "retrying" or "refused"."""
+
+    state: str = "starting"
+    trouble: str | None = None
+
+
+class Deliveries:
+    """The delivery state of runs by their number, shared between supervisor and reception."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[int, Delivery] = {}
+        self._stops: set[int] = set()
+
+    def set(self, run_id: int, state: str, trouble: str | None = None) -> bool:
+        """Note a run's state; True when that is a change."""
+        delivery = Delivery(state, trouble)
+        with self._lock:
+            changed = self._runs.get(run_id) != delivery
+            self._runs[run_id] = delivery
+        return changed
+
+    def get(self, run_id: int) -> Delivery:
+        """A run's state; "starting" when nothing is known of it."""
+        with self._lock:
+            return self._runs.get(run_id, Delivery())
+
+    def request_stop(self, run_id: int) -> None:
+        """W&B's stop button was pressed for the run."""
+        with self._lock:
+            self._stops.add(run_id)
+
+    def stop_requested(self, run_id: int) -> bool:
+        """Whether W&B's stop button was pressed since the run began its present life."""
+        with self._lock:
+            return run_id in self._stops
+
+    def forget(self, run_id: int) -> None:
+        """Drop what is known of a run that is finished."""
+        with self._lock:
+            self._runs.pop(run_id, None)
+            self._stops.discard(run_id)

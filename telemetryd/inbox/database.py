@@ -1,0 +1,272 @@
+"""The inbox's SQLite connection: how it is opened, its transactions, and SQLite's errors as ours.
+
+Invariants
+* WAL mode, synchronous=NORMAL: a commit survives SIGKILL of every process.
+* A connection belongs to the thread that opened it; several in one daemon wait for each other's transactions.
+* A damaged database is moved aside at start and never opened again; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from telemetryd.errors import InboxCorruptError, InboxError, InboxUnavailableError, PlaceError
+from telemetryd.limits import (
+    INBOX_BUSY_TIMEOUT_S,
+    INBOX_CHECK_MAX_BYTES,
+    INBOX_CHECKPOINT_PAGES,
+    INBOX_PAGE_BYTES,
+    INBOX_WAL_KEEP_BYTES,
+)
+
+log = logging.getLogger(__name__)
+
+BASE_VERSION = 1
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+_SIDE_FILES = ("", "-wal", "-shm")
+
+
+class Database:
+    """One connection to the inbox, with write transactions."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect. Raises InboxUnavailableError or InboxCorruptError; the schema is not looked at (see `prepare`)."""
+        self.path = path
+        with _translated():
+            self._connection = sqlite3.connect(path, timeout=INBOX_BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
+        self._depth = 0
+        self._checkpoint_due = False
+
+    def _set_up(self) -> None:
+        execute = self._connection.execute
+        execute(f"PRAGMA page_size = {INBOX_PAGE_BYTES}")
+        execute("PRAGMA auto_vacuum = INCREMENTAL")  # both take effect on an empty database only
+        execute("PRAGMA journal_mode = WAL").fetchone()
+        execute("PRAGMA synchronous = NORMAL")
+        execute("PRAGMA secure_delete = OFF")
+        execute("PRAGMA foreign_keys = ON")
+        execute(f"PRAGMA wal_autocheckpoint = {INBOX_CHECKPOINT_PAGES}")
+        execute(f"PRAGMA journal_size_limit = {INBOX_WAL_KEEP_BYTES}")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: commits at the end, rolls back on any exception. Inside another one it is part of that.
+
+        Raises InboxUnavailableError when the disk or the lock does not allow it, InboxCorruptError on damage.
+        """
+        if self._depth:
+            yield
+            return
+        with _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+            with _translated():
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        finally:
+            self._depth = 0
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Several queries on one state of the database; no lock is held against writers."""
+        if self._depth:
+            yield
+            return
+        with _translated():
+            self._connection.execute("BEGIN")
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if not self._connection.in_transaction:  # SQLite rolled back by itself, as on a full disk
+            return
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.error("rollback_failed path=%s error=%r", self.path, str(error))
+
+    def execute(self, sql: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Run one statement. Raises as `transaction` does."""
+        with _translated():
+            return self._connection.execute(sql, arguments)
+
+    def rows(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a query. Raises as `transaction` does."""
+        with _translated():
+            return self._connection.execute(sql, arguments).fetchall()
+
+    def row(self, sql: str, arguments: tuple[Any, ...] = ()) -> Any:
+        """The first row of a query, or None. Raises as `transaction` does."""
+        with _translated():
+            return self._connection.execute(sql, arguments).fetchone()
+
+    def used_bytes(self) -> int:
+        """Bytes of the database's pages in use, without those free for reuse."""
+        (pages,) = self.row("PRAGMA page_count")
+        (free,) = self.row("PRAGMA freelist_count")
+        (size,) = self.row("PRAGMA page_size")
+        return int((pages - free) * size)
+
+    def give_back(self, pages: int) -> None:
+        """Return up to so many free pages to the file system.
+
+        The file itself shrinks at a checkpoint. An idle inbox has none for want of writes: it is made here, without
+        waiting for readers, once no page is free any more.
+        """
+        (free,) = self.row("PRAGMA freelist_count")
+        with _translated():
+            if free:
+                # A script, because `execute` steps once, and each step gives back a single page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+                self._checkpoint_due = True
+            elif self._checkpoint_due:
+                busy, logged, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._checkpoint_due = bool(busy) or copied < logged
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+
+def prepare(path: Path, *, now_s: float | None = None) -> Path | None:
+    """Make or migrate the database at `path`, so that a `Database` can work on it. Done once, at the daemon's start.
+
+    A damaged database is moved aside; the answer is then its new path. Raises PlaceError when the file cannot be used
+    and this is nobody's damage: no permission, no room, made by a newer version.
+    """
+    aside = None
+    try:
+        _check(path)
+    except InboxCorruptError as error:
+        aside = _move_aside(path, int(time.time() if now_s is None else now_s))
+        log.error("inbox_moved_aside path=%s to=%s reason=%r", path, aside, str(error))
+    except InboxError as error:
+        raise PlaceError(_unusable(path, error)) from error
+    try:
+        database = Database(path)
+        try:
+            _migrate(database)
+        finally:
+            database.close()
+    except InboxError as error:
+        raise PlaceError(_unusable(path, error)) from error
+    return aside
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    return f"the inbox {path} cannot be used: {error}; make room or set another --state-dir"
+
+
+def _check(path: Path) -> None:
+    """Raise InboxCorruptError when there is a file that is no sound inbox."""
+    if not path.exists():
+        return
+    database = Database(path)
+    try:
+        (version,) = database.row("PRAGMA user_version")
+        tables = {name for (name,) in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if version and not {"runs", "sessions", "batches"} <= tables:
+            raise InboxCorruptError("tables are missing")
+        if not version and tables:
+            raise InboxCorruptError("it is a database of something else")
+        if path.stat().st_size <= INBOX_CHECK_MAX_BYTES:
+            (verdict,) = database.row("PRAGMA quick_check(1)")
+            if verdict != "ok":
+                raise InboxCorruptError(str(verdict))
+    finally:
+        database.close()
+
+
+def _move_aside(path: Path, stamp: int) -> Path:
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    try:
+        for suffix in _SIDE_FILES:
+            source = Path(f"{path}{suffix}")
+            if source.exists():
+                source.rename(f"{aside}{suffix}")
+    except OSError as error:
+        raise PlaceError(
+            f"the damaged inbox {path} cannot be moved aside ({error.strerror}): move it by hand"
+        ) from error
+    return aside
+
+
+def migrations() -> list[tuple[int, str]]:
+    """(version, script) of every step after the base schema, in order."""
+    found = []
+    for entry in resources.files("telemetryd.inbox").joinpath("migrations").iterdir():
+        match = _MIGRATION.fullmatch(entry.name)
+        if match:
+            found.append((int(match[1]), entry.read_text(encoding="utf-8")))
+    return sorted(found)
+
+
+def _migrate(database: Database) -> None:
+    steps = migrations()
+    newest = steps[-1][0] if steps else BASE_VERSION
+    (version,) = database.row("PRAGMA user_version")
+    if version > newest:
+        raise PlaceError(
+            f"the inbox {database.path} was made by a newer telemetryd (version {version}, this one knows {newest}):"
+            " update telemetryd or set another --state-dir"
+        )
+    if version == 0:
+        base = resources.files("telemetryd.inbox").joinpath("schema.sql").read_text(encoding="utf-8")
+        steps.insert(0, (BASE_VERSION, base))
+    for number, script in steps:
+        if number > version:
+            with database.transaction():
+                for statement in _statements(script):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {number}")
+            log.info("inbox_migrated path=%s version=%d", database.path, number)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script (`executescript` would commit what came before)."""
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    rest = statement + script.rpartition(";")[2]
+    if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
+        raise ValueError(f"a statement of the schema has no end: {rest!r}")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InboxUnavailableError(str(error)) from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            raise
+        raise InboxCorruptError(str(error)) from error

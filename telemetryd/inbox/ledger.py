@@ -1,0 +1,137 @@
+"""The ledger: offered = delivered + dropped{reason} + pending, in rows (one per accepted `log` call).
+
+offered    what came, plus what the client lost itself; at least what the client says it took
+delivered  what the run's worker saw confirmed
+dropped    by reason: what the worker could not deliver, what clients lost, and what a dead client took with it
+           ("never_arrived": said to be taken, but neither in the inbox nor in a spool)
+pending    the rest, so the sum holds by construction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from telemetryd.inbox.database import Database
+from telemetryd.inbox.survey import add_losses
+
+NEVER_ARRIVED = "never_arrived"
+
+_counts = msgspec.msgpack.Decoder(dict[str, int])
+_RUN_COLUMNS = "run_id, key, spec, launch, state, closing_code, delivered, late, dropped, started"
+
+
+@dataclass
+class Account:
+    """The rows of one run or of all."""
+
+    offered: int = 0
+    delivered: int = 0
+    late: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Rows on their way."""
+        return self.offered - self.delivered - sum(self.dropped.values())
+
+    def add(self, other: Account) -> None:
+        """Add another account to this one."""
+        self.offered += other.offered
+        self.delivered += other.delivered
+        self.late += other.late
+        add_losses(self.dropped, other.dropped)
+
+
+@dataclass(frozen=True)
+class RunAccount:
+    """A run's account with what a report tells besides. `started` is msgpack of control.Started, `spec` of RunSpec."""
+
+    run_id: int
+    key: str
+    spec: bytes
+    launch: str | None
+    state: str
+    exit_code: int | None
+    started: bytes | None
+    account: Account
+
+
+SESSIONS_OF_RUN = "SELECT received, offered, lost, state FROM sessions WHERE run_id = ? AND role = 'train'"
+
+
+def of_sessions(rows: Iterable[tuple[int, int, bytes, str]]) -> Account:
+    """What a run's sessions took and lost themselves; `rows` are SESSIONS_OF_RUN's."""
+    account = Account()
+    for received, said, lost_blob, state in rows:
+        lost = _counts.decode(lost_blob)
+        known = received + sum(lost.values())
+        add_losses(account.dropped, lost)
+        account.offered += max(known, said)
+        if state != "open" and said > known:
+            add_losses(account.dropped, {NEVER_ARRIVED: said - known})
+    return account
+
+
+class Ledger:
+    """Queries over runs and sessions; each is one consistent read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run(self, run_id: int) -> RunAccount | None:
+        """One run by its number."""
+        return self._one("run_id = ?", run_id)
+
+    def run_by_key(self, key: str) -> RunAccount | None:
+        """One run by its key "entity/project/id"."""
+        return self._one("key = ?", key)
+
+    def _one(self, where: str, value: int | str) -> RunAccount | None:
+        found = self._select(f"WHERE {where}", (value,))
+        return found[0] if found else None
+
+    def of_launch(self, launch: str) -> list[RunAccount]:
+        """The runs that sessions of a launch write to."""
+        return self._select(
+            "WHERE run_id IN (SELECT run_id FROM sessions WHERE launch = ? AND role = 'train') ORDER BY run_id",
+            (launch,),
+        )
+
+    def open_sessions_of_launch(self, launch: str) -> int:
+        """How many training sessions of a launch are open."""
+        (count,) = self._database.row(
+            "SELECT COUNT(*) FROM sessions WHERE launch = ? AND role = 'train' AND state = 'open'", (launch,)
+        )
+        return int(count)
+
+    def listed(self, finished: int) -> list[RunAccount]:
+        """Runs that are not finished, and the newest finished ones."""
+        return self._select(
+            "WHERE state <> 'finished' OR run_id IN"
+            " (SELECT run_id FROM runs WHERE state = 'finished' ORDER BY run_id DESC LIMIT ?) ORDER BY run_id",
+            (finished,),
+        )
+
+    def total(self) -> Account:
+        """All runs together."""
+        total = Account()
+        for run in self._select("", ()):
+            total.add(run.account)
+        return total
+
+    def _select(self, where: str, arguments: tuple[int | str, ...]) -> list[RunAccount]:
+        with self._database.reading():
+            runs = self._database.rows(f"SELECT {_RUN_COLUMNS} FROM runs {where}", arguments)
+            return [self._account(row) for row in runs]
+
+    def _account(
+        self, row: tuple[int, str, bytes, str | None, str, int | None, int, int, bytes, bytes | None]
+    ) -> RunAccount:
+        run_id, key, spec, launch, state, exit_code, delivered, late, dropped, started = row
+        account = Account(0, delivered, late, {})
+        add_losses(account.dropped, _counts.decode(dropped))
+        account.add(of_sessions(self._database.rows(SESSIONS_OF_RUN, (run_id,))))
+        return RunAccount(run_id, key, spec, launch, state, exit_code, started, account)

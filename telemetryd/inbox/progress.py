@@ -1,0 +1,206 @@
+"""Out of the inbox: how far a run is confirmed, what may be deleted, and the closing and finishing of runs.
+
+    open ──close──► closing ──finish──► finished
+      ▲                └── new records, a new session ──┐
+      └─────────────────────────────────────────────────┴── (Intake opens it again)
+
+Invariants
+* Cursor, snapshot and counts of a run change together.
+* A batch is deleted only when it lies at or below its run's cursor.
+* What closes a run is decided and stored in one transaction, so no record slips in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from client.protocol.messages import RunSpec
+from telemetryd.inbox.database import Database
+from telemetryd.limits import INBOX_DELETE_SLICE
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True)
+class SessionEnd:
+    """How a session stands: `state` "open", "ended" or "lost"; the exit code its End gave."""
+
+    state: str
+    exit_code: int | None
+    implicit: bool
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as the supervisor needs it. `last_batch` is the newest one (0: there was none)."""
+
+    run_id: int
+    key: str
+    state: str
+    life: int
+    cursor: int
+    last_batch: int
+    closing_code: int | None
+    closing_batch: int | None
+    open_sessions: int
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether something is stored that W&B has not confirmed."""
+        return self.last_batch > self.cursor
+
+
+class Progress:
+    """Runs on their way out, on one connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def advance(
+        self, run_id: int, cursor: int, snapshot: bytes, delivered: int, dropped: dict[str, int], late: int
+    ) -> None:
+        """Store a worker's Progress as a whole. A cursor never goes back: an older report changes nothing."""
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE runs SET cursor = ?, snapshot = ?, delivered = ?, dropped = ?, late = ?"
+                " WHERE run_id = ? AND cursor <= ?",
+                (cursor, snapshot, delivered, _encode(dropped), late, run_id, cursor),
+            )
+
+    def delete_confirmed(self, run_id: int, limit: int = INBOX_DELETE_SLICE) -> int:
+        """Delete up to `limit` batches at or below the run's cursor; how many it were. Again, while it is `limit`."""
+        with self._database.transaction():
+            return self._database.execute(
+                "DELETE FROM batches WHERE batch IN (SELECT batch FROM batches WHERE run_id = ?1 AND batch <="
+                " (SELECT cursor FROM runs WHERE run_id = ?1) ORDER BY batch LIMIT ?2)",
+                (run_id, limit),
+            ).rowcount
+
+    def started(self, run_id: int, started: bytes) -> None:
+        """Keep the worker's newest Started, msgpack."""
+        with self._database.transaction():
+            self._database.execute("UPDATE runs SET started = ? WHERE run_id = ?", (started, run_id))
+
+    def close(
+        self, run_id: int, decide: Callable[[list[SessionEnd], SessionEnd | None], int | None]
+    ) -> tuple[int, int] | None:
+        """Close an open run when `decide` says so.
+
+        It is given the sessions of the run's present life, in the order they came, and the launcher's session, and
+        answers the exit code or None. Returns (exit code, last batch) when the run is closing now.
+        """
+        with self._database.transaction():
+            found = self._database.row("SELECT state, life, launch, cursor FROM runs WHERE run_id = ?", (run_id,))
+            if found is None or found[0] != "open":
+                return None
+            _, life, launch, cursor = found
+            code = decide(self._train_sessions(run_id, life), self._console(launch))
+            if code is None:
+                return None
+            last = max(cursor, self._last_batch(run_id))
+            self._database.execute(
+                "UPDATE runs SET state = 'closing', closing_code = ?, closing_batch = ? WHERE run_id = ?",
+                (code, last, run_id),
+            )
+            return code, last
+
+    def _train_sessions(self, run_id: int, life: int) -> list[SessionEnd]:
+        rows = self._database.rows(
+            "SELECT state, exit_code, implicit_end FROM sessions WHERE run_id = ? AND role = 'train' AND life = ?"
+            " ORDER BY rowid",
+            (run_id, life),
+        )
+        return [SessionEnd(state, code, bool(implicit)) for state, code, implicit in rows]
+
+    def _console(self, launch: str | None) -> SessionEnd | None:
+        if launch is None:
+            return None
+        found = self._database.row(
+            "SELECT state, exit_code, implicit_end FROM sessions WHERE launch = ? AND role = 'console'"
+            " ORDER BY rowid DESC LIMIT 1",
+            (launch,),
+        )
+        return None if found is None else SessionEnd(found[0], found[1], bool(found[2]))
+
+    def _last_batch(self, run_id: int) -> int:
+        (last,) = self._database.row("SELECT COALESCE(MAX(batch), 0) FROM batches WHERE run_id = ?", (run_id,))
+        return int(last)
+
+    def finish(self, run_id: int, exit_code: int, last: int) -> bool:
+        """The worker has finished the run as it was told. False when the run was opened again meanwhile."""
+        with self._database.transaction():
+            changed = self._database.execute(
+                "UPDATE runs SET state = 'finished', cursor = MAX(cursor, ?3) WHERE run_id = ?1"
+                " AND state = 'closing' AND closing_code = ?2 AND closing_batch = ?3",
+                (run_id, exit_code, last),
+            ).rowcount
+        return changed > 0
+
+    def close_again(self, runs: list[int]) -> None:
+        """Finished runs are closing once more, with the same exit code and last batch: they go elsewhere, too."""
+        with self._database.transaction():
+            for run_id in runs:
+                self._database.execute(
+                    "UPDATE runs SET state = 'closing' WHERE run_id = ? AND state = 'finished'"
+                    " AND closing_code IS NOT NULL AND closing_batch IS NOT NULL",
+                    (run_id,),
+                )
+
+    def finished_offline(self) -> list[tuple[int, str]]:
+        """(run, folder) of every run that was meant to be online and was finished in a file."""
+        rows = self._database.rows(
+            "SELECT run_id, spec, started FROM runs WHERE state = 'finished' AND started IS NOT NULL ORDER BY run_id"
+        )
+        found = []
+        for run_id, spec, started in rows:
+            said = msgspec.msgpack.decode(started)
+            if said.get("mode") == "offline" and msgspec.msgpack.decode(spec, type=RunSpec).mode == "online":
+                found.append((int(run_id), str(said.get("directory", ""))))
+        return found
+
+    def active(self) -> list[RunState]:
+        """Runs that are not finished, oldest first."""
+        rows = self._database.rows(
+            "SELECT run_id, key, state, life, cursor,"
+            " COALESCE((SELECT MAX(batch) FROM batches b WHERE b.run_id = runs.run_id), 0),"
+            " closing_code, closing_batch,"
+            " (SELECT COUNT(*) FROM sessions s WHERE s.run_id = runs.run_id AND s.role = 'train' AND s.state = 'open')"
+            " FROM runs WHERE state <> 'finished' ORDER BY run_id"
+        )
+        return [RunState(*row) for row in rows]
+
+    def spec(self, run_id: int) -> RunSpec:
+        """What the run's `init` was called with. Raises KeyError on an unknown run."""
+        found = self._database.row("SELECT spec FROM runs WHERE run_id = ?", (run_id,))
+        if found is None:
+            raise KeyError(run_id)
+        return msgspec.msgpack.decode(found[0], type=RunSpec)
+
+    def open_sessions(self) -> list[tuple[str, bytes, int]]:
+        """(session, hello, when last heard in ns) of every session that is open."""
+        return self._database.rows("SELECT session, hello, seen_ns FROM sessions WHERE state = 'open'")
+
+    def count_open_sessions(self) -> int:
+        """How many sessions are open, launchers included."""
+        (count,) = self._database.row("SELECT COUNT(*) FROM sessions WHERE state = 'open'")
+        return int(count)
+
+    def forget(self, before_ns: int) -> list[int]:
+        """Drop finished runs, their sessions and leftovers when none of the sessions was heard since; the runs."""
+        with self._database.transaction():
+            old = self._database.rows(
+                "SELECT run_id FROM runs WHERE state = 'finished' AND created_ns < ?1 AND NOT EXISTS"
+                " (SELECT 1 FROM sessions s WHERE s.run_id = runs.run_id AND (s.seen_ns >= ?1 OR s.state = 'open'))",
+                (before_ns,),
+            )
+            for (run_id,) in old:
+                self._database.execute("DELETE FROM batches WHERE run_id = ?", (run_id,))
+                self._database.execute("DELETE FROM sessions WHERE run_id = ?", (run_id,))
+                self._database.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+            self._database.execute(
+                "DELETE FROM sessions WHERE run_id IS NULL AND state <> 'open' AND seen_ns < ?", (before_ns,)
+            )
+        return [run_id for (run_id,) in old]

@@ -1,0 +1,140 @@
+"""The inbox as a run worker sees it: read only, one run, batches in order of arrival.
+
+A reader holds no lock between calls and never writes, so a worker that hangs or dies leaves the inbox as it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from client.protocol.messages import Hello, RunSpec
+from telemetryd.errors import InboxUnavailableError
+from telemetryd.inbox.ledger import SESSIONS_OF_RUN, Account, of_sessions
+from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the inbox has it when asked. `created_ns` tells a run from one of the same number in a newer inbox."""
+
+    run_id: int
+    key: str
+    spec: RunSpec
+    created_ns: int
+    cursor: int
+    snapshot: bytes
+    delivered: int
+    late: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """Records `first` and on of a session, laid out as protocol/framing.py says."""
+
+    number: int
+    session: str
+    first: int
+    rows: int
+    body: bytes
+
+
+class InboxReader:
+    """A read-only connection; belongs to the thread that makes it. Every method raises InboxUnavailableError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(
+                f"file:{quote(str(path.absolute()))}?mode=ro",
+                uri=True,
+                timeout=INBOX_BUSY_TIMEOUT_S,
+                isolation_level=None,
+            )
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {path} cannot be opened: {error}") from error
+
+    def run(self, run_id: int) -> RunRow:
+        """The run's row. Raises also LookupError when there is no such run."""
+        found = self._one(
+            "SELECT key, spec, created_ns, cursor, snapshot, delivered, late, dropped FROM runs WHERE run_id = ?",
+            run_id,
+        )
+        if found is None:
+            raise LookupError(f"the inbox {self.path} has no run {run_id}")
+        key, spec, created_ns, cursor, snapshot, delivered, late, dropped = found
+        return RunRow(
+            run_id,
+            key,
+            msgspec.msgpack.decode(spec, type=RunSpec),
+            created_ns,
+            cursor,
+            snapshot,
+            delivered,
+            late,
+            msgspec.msgpack.decode(dropped, type=dict[str, int]),
+        )
+
+    def newest_hello(self, run_id: int) -> Hello | None:
+        """What the run's newest training session said of itself; None when only a launcher has spoken."""
+        found = self._one(
+            "SELECT hello FROM sessions WHERE run_id = ? AND role = 'train' ORDER BY rowid DESC LIMIT 1", run_id
+        )
+        return msgspec.msgpack.decode(found[0], type=Hello) if found else None
+
+    def sessions(self, run_id: int) -> Account:
+        """What the run's sessions took and lost themselves; nothing is known of delivery here."""
+        try:
+            return of_sessions(self._connection.execute(SESSIONS_OF_RUN, (run_id,)))
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
+
+    def newest(self, run_id: int) -> int:
+        """The number of the run's newest batch, 0 when there is none."""
+        found = self._one("SELECT max(batch) FROM batches WHERE run_id = ?", run_id)
+        return int(found[0]) if found and found[0] is not None else 0
+
+    def batches(self, run_id: int, after: int, upto: int, max_bytes: int) -> list[StoredBatch]:
+        """Batches after one number and up to another, in order, until `max_bytes` are reached (one batch at least)."""
+        batches: list[StoredBatch] = []
+        size = 0
+        try:
+            query = self._connection.execute(
+                "SELECT batch, session, first, rows, body FROM batches"
+                " WHERE run_id = ? AND batch > ? AND batch <= ? ORDER BY batch",
+                (run_id, after, upto),
+            )
+            for number, session, first, rows, body in query:
+                batches.append(StoredBatch(number, session, first, rows, body))
+                size += len(body)
+                if size >= max_bytes:
+                    break
+            query.close()
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
+        return batches
+
+    def _one(self, sql: str, run_id: int) -> Any:
+        try:
+            return self._connection.execute(sql, (run_id,)).fetchone()
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> InboxReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

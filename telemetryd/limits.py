@@ -1,0 +1,163 @@
+"""Every limit and period of the daemon, with its unit and its reason. What a user may want to change is a setting."""
+
+from __future__ import annotations
+
+# The inbox.
+INBOX_BUSY_TIMEOUT_S = 5.0
+"""How long one connection waits for the other's transaction; each takes milliseconds, a slow disk a second."""
+
+INBOX_PAGE_BYTES = 4096
+"""SQLite's page. Measured: 1,500 transactions of 20 KiB take 0.4 s, with 8 to 32 KiB pages 0.6 to 1 s; for batches of
+140 KiB the page makes no difference."""
+
+INBOX_CHECKPOINT_PAGES = 4000
+"""Pages in the write-ahead log before SQLite copies them home: 16 MiB, so that bursts are not checkpointed twice."""
+
+INBOX_WAL_KEEP_BYTES = 64 << 20
+"""The write-ahead log is cut back to this when a long reader had let it grow."""
+
+INBOX_CHECK_MAX_BYTES = 256 << 20
+"""A larger database is not read through at start: that would take longer than a second."""
+
+INBOX_DELETE_SLICE = 64
+"""Batches deleted in one transaction, so that the write lock is given back between slices of a large backlog."""
+
+INBOX_VACUUM_PAGES = 512
+"""Free pages given back to the file system in one turn: 2 MiB, which takes the write lock for some 30 ms."""
+
+EARLY_OUTPUT_MAX_BYTES = 4 << 20
+"""Output of a launcher that has no open run, kept for the next one; the oldest goes first."""
+
+EARLY_OUTPUT_KEPT_NS = 3600 * 10**9
+"""How long that output outlives its launcher: far longer than the adoption of a killed command's spool takes."""
+
+FORGET_RUNS_AFTER_S = 30 * 24 * 3600.0
+"""Finished runs stay in `status` and keep their dedupe marks this long after their sessions were last heard."""
+
+SQLITE_INT_MAX = 2**63 - 1
+"""The largest integer that a column takes; a peer's numbers are checked against it."""
+
+LOSS_REASONS_MAX = 64
+LOSS_REASON_MAX_CHARS = 64
+LOSS_MAX_ROWS = 10**15
+"""A peer's loss counts: our client knows about ten short reasons; sums stay far from an integer column's end."""
+
+# Reception.
+TURN_MAX_MESSAGES = 512
+"""Messages taken in one turn, so that acks are not kept waiting behind an endless queue."""
+
+TURN_MAX_BYTES = 32 << 20
+"""Payload taken in one turn: the largest batch. At the measured 120 to 140 MB/s a turn takes a quarter of a second."""
+
+TURN_FAILURES_MAX = 20
+"""Unexpected errors in so many turns one after another end reception, and the daemon with it, to be started anew."""
+
+RECEIVE_QUEUE_MESSAGES = 64
+"""Messages that ZeroMQ holds for one peer before it stops reading from it."""
+
+SEND_QUEUE_MESSAGES = 256
+"""Acks and reports held for a peer that does not read; more are dropped, and every one of them can be lost."""
+
+MESSAGE_SLACK_BYTES = 64 << 10
+"""A frame over the protocol's limit by less than this is answered; one beyond is cut off by ZeroMQ unread."""
+
+WINDOW_BYTES = 16 << 20
+"""What a client may have on the way. At 50 ms from batch to ack it allows 300 MB/s."""
+
+HEARTBEAT_INTERVAL_S = 5.0
+"""ZeroMQ's own ping on an idle connection; tells a vanished host from a quiet one."""
+
+HEARTBEAT_TIMEOUT_S = 30.0
+"""A peer that answers no ping for this long is disconnected; a machine that swaps heavily may take ten seconds."""
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""A connection that does not speak ZeroMQ by then is closed; a busy machine's client takes a second."""
+
+CROWDED_SHARE = 0.75
+ROOMY_SHARE = 0.6
+"""All connections are dropped when so large a part of the descriptors is in use, and taken again below the second.
+The rest is for what comes before reception looks again, and for the inbox and the workers' pipes."""
+
+TAKEOVER_SILENCE_S = 1.0
+"""A session's older connection must have been silent this long before the same process may come back on another."""
+
+PROBE_INTERVAL_S = 2.0
+"""How often silent connections are probed (an Ack is sent again)."""
+
+REPORT_INTERVAL_S = 0.5
+"""The least time between two ordinary reports to one run's sessions."""
+
+STOPPING_PAUSE_S = 0.2
+"""After its last turn reception lingers this long so that acks leave the process."""
+
+NAME_MAX_BYTES = 256
+"""Entity, project and run id; W&B allows 128 characters."""
+
+STATUS_FINISHED_RUNS = 200
+"""Finished runs listed in `status`; the totals count all. Keeps the answer below the wire's limit."""
+
+ANSWER_RUNS_MAX = 1000
+"""Runs listed in one answer at most; a Report map takes up to 500 bytes and a message 1 MiB."""
+
+REFUSAL_LOG_INTERVAL_S = 10.0
+"""Refusals of one kind are logged once in this time, with their count."""
+
+# Adoption and lost sessions.
+ADOPT_INTERVAL_S = 2.0
+"""How often the spool is looked through for folders whose owner is dead."""
+
+ADOPT_SETTLE_S = 1.0
+"""A journal with a gap waits this long, so that what its owner had sent and is still queued is stored first."""
+
+RECONNECT_GRACE_S = 5.0
+"""A session without a connection is not asked about before this: clients reconnect within two seconds."""
+
+FOREIGN_SILENCE_S = 600.0
+"""A session of another host or process namespace, without connection this long, is lost. It may come back any time."""
+
+# Supervision.
+TICK_S = 0.25
+"""The supervisor looks at time-driven matters this often; everything else wakes it."""
+
+WAKE_INTERVAL_S = 0.02
+"""Least time between two Wake orders to one worker; it reads all there is at each."""
+
+WORKER_SILENT_MAX_S = 600.0
+"""A worker that has work, is in no reported trouble and says nothing for this long is hung: killed and restarted.
+Twice what `run.finish` may take."""
+
+WORKER_KILL_GRACE_S = 2.0
+"""From the end of a worker's time to SIGKILL of its process group."""
+
+WORKER_EXIT_GRACE_S = 30.0
+"""From Finished to the worker's exit; wandb's teardown takes a second or two."""
+
+WORKER_LOG_MAX_BYTES = 16 << 20
+"""A worker's log is started anew (the old one kept as .log.1) when it is larger at the worker's start."""
+
+RESTART_FIRST_DELAY_S = 0.5
+RESTART_MAX_DELAY_S = 60.0
+"""First and largest pause before a worker that failed is started again; doubled each time in between."""
+
+RESTART_PERMANENT_FIRST_DELAY_S = 5.0
+RESTART_PERMANENT_MAX_DELAY_S = 600.0
+"""The same when somebody must act first, e.g. mend an API key: seldom enough not to be a nuisance to the server. A
+changed key file ends the pause."""
+
+KEY_WATCH_INTERVAL_S = 1.0
+"""How often the files that may hold the W&B key are looked at: a few `stat` calls."""
+
+RESTART_HEALTHY_AFTER_S = 60.0
+"""A worker that ran this long without trouble starts from the first delay again."""
+
+CONSOLE_GRACE_S = 0.5
+"""A run ended with `finish()` waits this long for what the launcher still has of its output."""
+
+LAST_RESORT_STOP_S = 1.0
+"""What a second SIGTERM leaves to the workers."""
+
+IDLE_EXIT_AFTER_S = 1.0
+"""A daemon told to leave when idle does so after this long without a session or anything to deliver."""
+
+UNUSED_EXIT_AFTER_S = 60.0
+"""The same when no session came at all: whoever started it may still be on the way, or has died."""

@@ -1,0 +1,142 @@
+"""Answers to Asks, and how a run is told in a Report. SPEC.md lists the questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from client.protocol.messages import Report
+from telemetryd.health.counters import Counters
+from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.status import Health
+from telemetryd.inbox.ledger import Ledger, RunAccount
+from telemetryd.inbox.progress import Progress
+from telemetryd.limits import ANSWER_RUNS_MAX, STATUS_FINISHED_RUNS
+
+
+class _RunView(msgspec.Struct):
+    """What a report tells of a run, as it stands in its RunSpec or, once it has started, in the worker's Started."""
+
+    mode: str = "online"
+    directory: str | None = None
+    url: str | None = None
+    name: str | None = None
+    entity: str | None = None
+    project: str | None = None
+    resumed: bool = False
+    starting_step: int = 0
+
+
+_spec = _started = msgspec.msgpack.Decoder(_RunView)
+
+
+class QuestionError(Exception):
+    """There is no answer; the message says why."""
+
+
+class Questions:
+    """What the daemon can say about itself. `identity` is the answer to `ping`; `retire` is called on that Ask."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        progress: Progress,
+        health: Health,
+        counters: Counters,
+        deliveries: Deliveries,
+        identity: dict[str, Any],
+        retire: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self._health = health
+        self._counters = counters
+        self._deliveries = deliveries
+        self._identity = identity
+        self._retire = retire
+
+    def answer(self, kind: str, args: dict[str, Any]) -> dict[str, Any]:
+        """The result of a question. Raises QuestionError, and InboxError when the inbox cannot be read."""
+        if kind == "ping":
+            return dict(self._identity)
+        if kind == "status":
+            return self._status()
+        if kind == "run":
+            return self._run(_text(args, "key"))
+        if kind == "launch":
+            return self._launch(_text(args, "launch"))
+        if kind == "retire":
+            self._retire()
+            return {}
+        raise QuestionError(f"unknown question {kind[:40]!r}: this daemon answers ping, status, run, launch and retire")
+
+    def _status(self) -> dict[str, Any]:
+        total = self._ledger.total()
+        runs = self._ledger.listed(STATUS_FINISHED_RUNS)[-ANSWER_RUNS_MAX:]
+        return {
+            "daemon": dict(self._identity),
+            "offered": total.offered,
+            "delivered": total.delivered,
+            "dropped": total.dropped,
+            "pending": total.pending,
+            "late": total.late,
+            "runs": [self._run_map(run) for run in runs],
+            "sessions": self._progress.count_open_sessions(),
+            "counters": self._counters.as_map(),
+            "components": self._health.as_map(),
+        }
+
+    def _run(self, key: str) -> dict[str, Any]:
+        run = self._ledger.run_by_key(key)
+        if run is None:
+            raise QuestionError(f"this daemon has no run {key[:200]!r}")
+        return self._run_map(run)
+
+    def _launch(self, launch: str) -> dict[str, Any]:
+        runs = self._ledger.of_launch(launch)[-ANSWER_RUNS_MAX:]
+        maps = [self._run_map(run) for run in runs]
+        settled = self._ledger.open_sessions_of_launch(launch) == 0 and all(
+            run.state == "finished" and run.account.pending == 0 for run in runs
+        )
+        return {"runs": maps, "settled": settled}
+
+    def _run_map(self, run: RunAccount) -> dict[str, Any]:
+        report = msgspec.structs.asdict(self.report("", run))
+        del report["session"]
+        return {"key": run.key, **report}
+
+    def report(self, session: str, run: RunAccount) -> Report:
+        """How a run stands, for a session that writes to it."""
+        account = run.account
+        delivery = self._deliveries.get(run.run_id)
+        started = _started.decode(run.started) if run.started else None
+        named = started or _spec.decode(run.spec)
+        return Report(
+            session,
+            state="finished" if run.state == "finished" else delivery.state,
+            offered=account.offered,
+            delivered=account.delivered,
+            pending=account.pending,
+            dropped=account.dropped,
+            late=account.late,
+            mode=named.mode,
+            directory=started.directory if started else None,
+            url=named.url,
+            name=named.name,
+            entity=named.entity,
+            project=named.project,
+            resumed=named.resumed,
+            starting_step=named.starting_step if started else None,
+            trouble=None if run.state == "finished" else delivery.trouble,
+            exit_code=run.exit_code,
+            stop_requested=self._deliveries.stop_requested(run.run_id),
+        )
+
+
+def _text(args: dict[str, Any], name: str) -> str:
+    value = args.get(name)
+    if not isinstance(value, str):
+        raise QuestionError(f"the question needs {name!r}, a text")
+    return value

@@ -1,0 +1,131 @@
+"""What a run's earlier .wandb files hold: everything that a new file must begin with to stand for the whole run.
+
+wandb starts an offline run's next file from nothing, and `wandb sync` of that file then overwrites config and summary.
+So a worker that comes after another one reads what is there and writes it again; rows and console output are
+only counted, but for output of files that were made offline: it is kept until a file made online holds it, too.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client.protocol.records import Output
+from telemetryd.runs import wandb_file
+from telemetryd.runs.notes import Folder
+from telemetryd.runs.wandb_file import put
+
+_INTERNAL = "_wandb"
+
+
+@dataclass
+class Carried:
+    """The folded content of a run's files so far."""
+
+    steps: list[int] = field(default_factory=list)
+    outputs: int = 0
+    """Output records, each counted once: those of an online file are first those that offline ones before it hold."""
+    unsent: deque[Output] = field(default_factory=deque)
+    """Output that is in offline files only."""
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """MetricRecord by name or glob."""
+    step_values: dict[str, Any] = field(default_factory=dict)
+    """Last value of every step metric: wandb adds it to rows that lack it (step_sync)."""
+    name: str | None = None
+    notes: str | None = None
+    tags: list[str] | None = None
+
+
+def _key(item: Any) -> list[str]:
+    return list(item.nested_key) or [item.key]
+
+
+def _remove(tree: dict[str, Any], path: list[str]) -> None:
+    for key in path[:-1]:
+        inner = tree.get(key)
+        if not isinstance(inner, dict):
+            return
+        tree = inner
+    tree.pop(path[-1], None)
+
+
+def _fold(record: Any, into: Carried, *, online: bool) -> None:
+    kind = record.WhichOneof("record_type")
+    if kind == "history":
+        into.steps.append(record.history.step.num)
+        wanted = {metric.step_metric for metric in into.metrics.values() if metric.step_metric}
+        for item in record.history.item if wanted else ():
+            if (name := ".".join(_key(item))) in wanted:
+                into.step_values[name] = json.loads(item.value_json)
+    elif kind == "summary":
+        for item in record.summary.update:
+            put(into.summary, _key(item), json.loads(item.value_json))
+        for item in record.summary.remove:
+            _remove(into.summary, _key(item))
+    elif kind == "config":
+        for item in record.config.update:
+            put(into.config, _key(item), json.loads(item.value_json))
+        for item in record.config.remove:
+            _remove(into.config, _key(item))
+    elif kind == "metric":
+        if not record.metric.expanded_from_glob:
+            into.metrics[record.metric.name or record.metric.glob_name] = record.metric
+    elif kind == "run":
+        run = record.run
+        into.name, into.notes, into.tags = run.display_name or None, run.notes or None, list(run.tags)
+        for item in run.config.update:
+            put(into.config, _key(item), json.loads(item.value_json))
+    elif kind in ("output_raw", "output_logger"):
+        if online and into.unsent:
+            into.unsent.popleft()
+            return
+        into.outputs += 1
+        if not online:
+            into.unsent.append(_output(record))
+
+
+def _output(record: Any) -> Output:
+    if record.WhichOneof("record_type") == "output_logger":
+        return Output("stdout", record.output_logger.line, 0)
+    raw = record.output_raw
+    return Output("stderr" if raw.output_type == raw.STDERR else "stdout", raw.line, raw.timestamp.ToNanoseconds())
+
+
+def carried_from(folders: Iterable[Folder]) -> Carried:
+    """Read a run's files in the order they were made. A file that is gone counts as empty."""
+    carried = Carried()
+    for folder in folders:
+        for record in wandb_file.records(Path(folder.file)):
+            _fold(record, carried, online=folder.mode == "online")
+    carried.config.pop(_INTERNAL, None)
+    carried.summary.pop(_INTERNAL, None)
+    return carried
+
+
+class StepValues:
+    """Adds a step metric's last value of an earlier file to rows that lack it, until the run logs it itself."""
+
+    def __init__(self, carried: Carried) -> None:
+        self._values = dict(carried.step_values)
+        self._globs = [
+            (name, metric.step_metric)
+            for name, metric in carried.metrics.items()
+            if metric.step_metric and metric.options.step_sync
+        ]
+
+    def complete(self, data: dict[str, Any]) -> None:
+        """Add what wandb would have added to this row in the process that it would still be."""
+        for name in self._values.keys() & data.keys():
+            del self._values[name]
+        if not self._values:
+            return
+        for glob, step in self._globs:
+            if step in self._values and step not in data and any(fnmatch.fnmatchcase(key, glob) for key in data):
+                data[step] = self._values[step]

@@ -1,0 +1,136 @@
+"""What a run worker and its supervisor say to each other over two pipes.
+
+Worker → supervisor: reports, each a msgpack map behind its length as u32le. Supervisor → worker: orders, in the same
+form. Only the supervisor's process writes to the inbox: a worker reads it and reports how far it has come, so a worker
+that hangs or dies holds no lock and loses nothing (an older position only means that more is replayed).
+
+A closed order pipe means that the supervisor is gone: the worker stops where it is, without finishing the run.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+LENGTH = struct.Struct("<I")
+REPORT_MAX_BYTES = 64 << 20
+"""A snapshot holds at most the late rows that wait for a free step, whose bytes are capped far below this."""
+
+
+class _Frame(msgspec.Struct, tag_field="k", omit_defaults=True):
+    pass
+
+
+class Started(_Frame, tag="started"):
+    """wandb has the run. `directory` is the run's own folder (…/wandb/offline-run-…); `starting_step` the first step
+    that W&B does not have yet."""
+
+    directory: str
+    mode: str
+    url: str | None = None
+    name: str | None = None
+    entity: str | None = None
+    project: str | None = None
+    resumed: bool = False
+    starting_step: int = 0
+    core_pid: int | None = None
+
+
+class Progress(_Frame, tag="progress"):
+    """Everything up to batch `cursor` is confirmed to be in W&B (or its .wandb file).
+
+    `snapshot` is the row assembly's state just after that batch; it and the cursor are stored together. `delivered`
+    counts `log` calls confirmed and `dropped` those lost by reason, since the run began, as of now (not of the
+    cursor). `late` counts late rows kept.
+    """
+
+    cursor: int
+    snapshot: bytes
+    delivered: int
+    dropped: dict[str, int] = {}
+    late: int = 0
+
+
+class Trouble(_Frame, tag="trouble"):
+    """Delivery does not go on by itself. `permanent` False: the worker tries again; True: somebody must act."""
+
+    reason: str
+    message: str
+    permanent: bool = False
+
+
+class Recovered(_Frame, tag="recovered"):
+    """The trouble reported before is over."""
+
+
+class StopRequested(_Frame, tag="stop_requested"):
+    """Somebody pressed W&B's stop button. The run goes on until training ends it."""
+
+
+class Finished(_Frame, tag="finished"):
+    """wandb's run is finished with this exit code and everything of it is confirmed. The worker exits next."""
+
+    exit_code: int
+
+
+class Wake(_Frame, tag="wake"):
+    """The inbox has something new for this run."""
+
+
+class Finish(_Frame, tag="finish"):
+    """Deliver everything up to batch `last`, then finish the run with this exit code."""
+
+    exit_code: int
+    last: int
+
+
+class Stop(_Frame, tag="stop"):
+    """Deliver what can be delivered within `within_s`, then exit without finishing the run."""
+
+    within_s: float
+
+
+Report = Started | Progress | Trouble | Recovered | StopRequested | Finished
+Order = Wake | Finish | Stop
+
+_encoder = msgspec.msgpack.Encoder()
+_reports = msgspec.msgpack.Decoder(Report)
+_orders = msgspec.msgpack.Decoder(Order)
+
+
+def pack(frame: Report | Order) -> bytes:
+    """A report or order as it goes through the pipe."""
+    body = _encoder.encode(frame)
+    return LENGTH.pack(len(body)) + body
+
+
+class Unpacker:
+    """Cuts what a pipe brings, in pieces of any size, into frames. One Unpacker per pipe."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def _bodies(self, data: bytes) -> Iterator[bytes]:
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if length > REPORT_MAX_BYTES:
+                raise ValueError(f"frame of {length} bytes on a worker's pipe; the limit is {REPORT_MAX_BYTES}")
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]
+            yield body
+
+    def reports(self, data: bytes) -> Iterator[Report]:
+        """Frames from a worker. Raises ValueError on bytes that are none."""
+        for body in self._bodies(data):
+            yield _reports.decode(body)
+
+    def orders(self, data: bytes) -> Iterator[Order]:
+        """Frames from the supervisor. Raises ValueError on bytes that are none."""
+        for body in self._bodies(data):
+            yield _orders.decode(body)

@@ -1,0 +1,196 @@
+"""Delivery of one run: records go in, rows and the rest are written to a sink, and the safe cursor comes out.
+
+    records ─► RowAssembly ─► (already there? skip) ─► sink ─► confirmed? ─► cursor, snapshot, counts
+
+Invariants
+* `cursor` is a batch boundary up to which everything that was written is confirmed; `snapshot` is the state there.
+* Replaying from (cursor, snapshot) writes exactly what is missing: a sink confirms a prefix, so while rows or output
+  records are left that it has already, everything else in between is there too and is skipped. A row that should be
+  there and is not was refused, and is refused again; if it is not, it is written: rather out of order than lost.
+* delivered + waiting + dropped = calls taken, at every moment; a row refused by wandb is dropped, once.
+* Where a run was ended (`end`), the note `ends` must be kept by the caller before the last rows are written: a worker
+  that replays past this batch ends there again, or its steps would differ.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from client.protocol.records import Attributes, Config, End, Metric, Output, Row, Summary
+from telemetryd.inbox.reader import StoredBatch
+from telemetryd.runs import feed
+from telemetryd.runs.errors import RowRefusedError
+from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
+from telemetryd.runs.rows import FinishedRow, Late, RowAssembly
+from telemetryd.runs.sink import Existing, Position, Sink
+
+log = logging.getLogger(__name__)
+
+
+class _State(msgspec.Struct):
+    """What is stored beside the cursor."""
+
+    rows: bytes = b""
+    outputs: int = 0
+    corrupt: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    batch: int
+    state: bytes
+    position: Position
+
+
+class Delivery:
+    """See the module's head. Not thread-safe; every method that writes raises SinkError as the sink does."""
+
+    def __init__(self, sink: Sink, cursor: int, snapshot: bytes, *, late: Late = "keep") -> None:
+        state = msgspec.msgpack.decode(snapshot, type=_State) if snapshot else _State()
+        self._sink = sink
+        self.rows = RowAssembly.restore(state.rows, late_policy=late)
+        self.cursor = cursor
+        self.snapshot = snapshot
+        self.taken = cursor
+        """The last batch taken."""
+        self._outputs = state.outputs
+        self._losses = feed.Losses(rows=state.corrupt)
+        self._refused = state.refused
+        self._confirmed_calls = self.rows.finished_calls - state.refused
+        self._unconfirmed: deque[tuple[int, int]] = deque()
+        """(number of the row among those written here, its calls), oldest first."""
+        self._checkpoints: deque[_Checkpoint] = deque()
+        self._checkpoint_rows = 0
+        self._there = Existing()
+        self._steps_left: deque[int] = deque()
+        self._outputs_left = 0
+        self._ends: Collection[int] = ()
+
+    def resume(self, starting_step: int, there: Existing, ends: Collection[int] = ()) -> None:
+        """Say where the run began in W&B, what it has already, and after which batches it was ended before."""
+        self.rows.start_at(starting_step)
+        self._there = there
+        self._steps_left = deque(there.steps)
+        self._outputs_left = max(0, there.outputs - self._outputs)
+        self._ends = ends
+
+    @property
+    def replaying(self) -> bool:
+        """Whether something is still ahead that the run has already."""
+        return bool(self._steps_left) or self._outputs_left > 0 or self._below
+
+    @property
+    def _below(self) -> bool:
+        return self._there.below is not None and self.rows.next_step < self._there.below
+
+    @property
+    def delivered(self) -> int:
+        """`log` calls confirmed, since the run began."""
+        return self._confirmed_calls
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """`log` calls lost by reason, since the run began."""
+        counts = {"late": self.rows.dropped_late, "corrupt": self._losses.rows, "refused": self._refused}
+        return {reason: count for reason, count in counts.items() if count}
+
+    @property
+    def unconfirmed_rows(self) -> int:
+        """Rows written and not confirmed yet."""
+        return len(self._unconfirmed)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything taken is confirmed, so that the cursor stands at the last batch taken."""
+        return self.cursor == self.taken and not self._unconfirmed
+
+    def take(self, batch: StoredBatch) -> None:
+        """Write what a batch says."""
+        for record, body in feed.decoded(batch, self._losses):
+            if type(record) is Row:
+                for row in self.rows.add(batch.session, record, body):
+                    self._write(row)
+            elif isinstance(record, Output):
+                self._output(record)
+            elif isinstance(record, End):
+                for row in self.rows.end_session(batch.session):
+                    self._write(row)
+            elif not self.replaying:
+                if isinstance(record, Config):
+                    self._sink.config(record)
+                elif isinstance(record, Summary):
+                    self._sink.summary(record)
+                elif isinstance(record, Metric):
+                    self._sink.metric(record)
+                elif isinstance(record, Attributes):
+                    self._sink.attributes(record)
+        self.taken = batch.number
+        if batch.number in self._ends:
+            self.end()
+        elif self._checkpoint_rows >= CHECKPOINT_ROWS and len(self._checkpoints) < CHECKPOINTS_MAX:
+            self.checkpoint()
+
+    def end(self) -> None:
+        """The run ends after the last batch taken: write what was open or held."""
+        for row in self.rows.finish():
+            self._write(row)
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Note the boundary after the last batch taken as one to move the cursor to."""
+        state = _State(self.rows.snapshot(), self._outputs, self._losses.rows, self._refused)
+        encoded = msgspec.msgpack.encode(state)
+        last = self._checkpoints[-1] if self._checkpoints else None
+        if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:
+            return
+        self._checkpoints.append(_Checkpoint(self.taken, encoded, self._sink.written()))
+        self._checkpoint_rows = 0
+
+    def confirm(self) -> bool:
+        """Look at what the sink has confirmed; True when anything moved."""
+        self._sink.look()
+        before = self._confirmed_calls, self.cursor, self.snapshot
+        rows = self._sink.confirmed_rows()
+        while self._unconfirmed and self._unconfirmed[0][0] < rows:
+            self._confirmed_calls += self._unconfirmed.popleft()[1]
+        while self._checkpoints and self._sink.is_confirmed(self._checkpoints[0].position):
+            checkpoint = self._checkpoints.popleft()
+            self.cursor, self.snapshot = checkpoint.batch, checkpoint.state
+        return before != (self._confirmed_calls, self.cursor, self.snapshot)
+
+    def _write(self, row: FinishedRow) -> None:
+        self._checkpoint_rows += 1
+        if self._is_there(row.step):
+            self._confirmed_calls += row.calls
+            return
+        number = self._sink.written().rows
+        try:
+            self._sink.row(row)
+        except RowRefusedError as error:
+            self._refused += row.calls
+            log.error("row_refused step=%d calls=%d reason=%r", row.step, row.calls, str(error))
+            return
+        self._unconfirmed.append((number, row.calls))
+        self._steps_left.clear()
+        self._outputs_left = 0
+
+    def _is_there(self, step: int) -> bool:
+        while self._steps_left and self._steps_left[0] < step:
+            log.error("row_unexpected step=%d", self._steps_left.popleft())
+        if self._steps_left and self._steps_left[0] == step:
+            self._steps_left.popleft()
+            return True
+        return self._there.below is not None and step < self._there.below
+
+    def _output(self, record: Output) -> None:
+        self._outputs += 1
+        if self._outputs_left:
+            self._outputs_left -= 1
+        else:
+            self._sink.output(record)

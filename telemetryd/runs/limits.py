@@ -1,0 +1,118 @@
+"""Every limit and period of the run worker, with its unit and its reason."""
+
+HELD_MAX_BYTES = 4 << 20
+"""Late rows that wait for a free step (rows.py). They travel in every snapshot, about twice a second; the cap
+keeps that cheap, and lies far below control.REPORT_MAX_BYTES."""
+
+OPEN_ROW_MAX_BYTES = 8 << 20
+"""Log calls merged into one open row before it is closed early. W&B refuses a history line over 10,383,360 bytes, so a
+row that grew on would be lost there."""
+
+READ_MAX_BYTES = 4 << 20
+"""Batches taken from the inbox at once. Small enough that an order is seen within a fraction of a second, large enough
+that a query costs nothing beside what it brings."""
+
+UNCONFIRMED_MAX_ROWS = 20_000
+"""Rows written and not yet readable before the worker waits for wandb-core: over a second of its best rate. Bounds what
+is replayed after a crash, and the memory of wandb-core's queue."""
+
+FLUSH_INTERVAL_S = 0.5
+"""How often wandb-core writes its block buffer to the .wandb file (its default is 15 s). A row counts as delivered once
+it can be read back, so this is the usual lag of delivery."""
+
+PROGRESS_INTERVAL_S = 0.5
+"""Between two Progress reports: what a person sees as at once, and a few transactions a second for the supervisor."""
+
+CONFIRM_INTERVAL_S = 0.1
+"""Between two looks at the .wandb file while rows wait to be confirmed."""
+
+IDLE_POLL_S = 1.0
+"""Longest sleep with nothing to do. Wake orders end it at once; this bounds the harm of one that got lost."""
+
+SETTLE_TIMEOUT_S = 30.0
+"""How long everything written may stay unreadable in the .wandb file before the worker says that wandb-core is stuck.
+Sixty flush intervals; a slow disk needs a few."""
+
+INIT_TIMEOUT_S = 30.0
+"""`wandb.init`'s own limit (its default is 90 s); past it the worker exits and is started again with backoff.
+The server has answered a question of ours just before, so a longer wait means that it went away meanwhile."""
+
+PREFLIGHT_INTERVAL_S = 1.0
+"""Between two tries to reach a server that does not answer, before the run is opened."""
+
+ASK_TIMEOUT_S = 10.0
+"""One question to W&B's server; it answers within a second, a busy one of one's own within a few."""
+
+ANSWER_MAX_BYTES = 64 << 20
+"""Of one answer: a run's summary is a part of it, and may hold tables."""
+
+POLL_FIRST_S = 1.0
+POLL_MAX_S = 5.0
+"""Between two questions for a run's line count while rows are on their way; grows to the second while nobody waits for
+the end of the run. A fifth of a question a second and run stays far below W&B's limits."""
+
+SERVER_NOTICE_S = 5.0
+"""How long W&B may not answer, or not take what it is sent, before that is reported as trouble. A request that was
+dropped and sent again takes two."""
+
+SERVER_LOST_S = 60.0
+"""How long the server's count may stand still, with the server answering and wandb-core not trying again, before what
+was sent counts as lost and is sent once more by a new worker; doubled with each one that brought nothing forward."""
+
+SERVER_LOST_MAX_S = 3600.0
+"""The longest of those waits: each new worker writes the unconfirmed rows into a file of its own."""
+
+GARBAGE_LOST_S = 5.0
+"""The same when wandb-core has logged an answer that it could not read: it takes such for success."""
+
+SERVER_FINISH_S = 60.0
+"""After `run.finish` has returned: how long until the server must have every row."""
+
+UPLOAD_INTERVAL_S = 2
+"""Between two uploads of rows, whole seconds (wandb's default is 15): the usual lag of delivery online."""
+
+RETRY_WAIT_MAX_S = 15
+"""wandb-core's longest pause before it tries a failed upload again (its default is 60 s): what is lost of the time
+after W&B has come back."""
+
+FILE_STREAM_TIMEOUT_S = 60
+"""Of one upload of rows, whole seconds: ten MiB over a slow line; past it wandb-core tries again."""
+
+GRAPHQL_RETRIES = 10_000
+"""Tries of a config or summary update (wandb's default is 20, after which it is given up silently): two days."""
+
+KEY_POLL_S = 1.0
+"""How often a run that was begun without a key looks whether there is one now."""
+
+FINISH_TIMEOUT_S = 300.0
+"""`run.finish`'s limit (wandb's default is none): uploads of the run's files can be long. Past it the worker exits, is
+started again, and finishes what is left."""
+
+FAST_BATCH_ROWS = 200
+"""Rows sent to wandb-core in one socket write. Measured on two cores: 13,500 rows/s against 4,400 with `run.log`; other
+sizes were not tried."""
+
+PREDECESSOR_WAIT_S = 10.0
+"""How long a killed worker or wandb-core may take to go. SIGKILL acts at once unless the process is stuck in the
+kernel; then nothing may read or write its run's file, and the worker gives up to be started again."""
+
+CHECKPOINT_ROWS = 2_000
+"""Rows between two noted batch boundaries while the worker is behind; a boundary is noted at once when it is not."""
+
+CHECKPOINTS_MAX = 8
+"""Noted boundaries that wait to be confirmed. Each holds a snapshot (HELD_MAX_BYTES and OPEN_ROW_MAX_BYTES at most)."""
+
+STALL_NOTICE_S = 5.0
+"""How long nothing may be confirmed before it is reported as trouble; ten flush intervals."""
+
+STOP_GRACE_S = 5.0
+"""What SIGTERM leaves to the worker: as an order to stop within this time."""
+
+PREDECESSOR_POLL_S = 0.02
+"""Between two looks whether a killed process is gone; there is no event to wait on for another's child."""
+
+ORPHAN_GRACE_S = 1.0
+"""After the end of a Stop's time, before the process ends itself although its main thread is stuck in wandb."""
+
+CORE_LOG_READ_BYTES = 4 << 20
+"""Of wandb-core's log at one look; it writes a few lines a second."""

@@ -1,0 +1,73 @@
+"""What a worker must remember across its own death and cannot keep in the inbox, because it only reads that.
+
+`<state>/workers/<run>.json`, replaced as a whole (written beside, synced, renamed). A note counts for the run only when
+`created_ns` is the run's: an inbox that was moved aside numbers its runs from 1 again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from telemetryd.runs.rows import Late
+
+
+class Folder(msgspec.Struct):
+    """One folder that wandb made for this run, the .wandb file in it, and the first step that W&B lacked then."""
+
+    path: str
+    file: str
+    mode: str
+    starting_step: int
+
+
+class Notes(msgspec.Struct):
+    """The notes of one run.
+
+    `late` is the policy the run began with: a replay under another one would give other steps. `ends` are batches
+    after which the run was ended, with its open and held rows written there. `begun` is set before the run is first
+    begun online: from then on it is resumed. `vain` counts workers in a row that brought W&B no row further.
+    """
+
+    created_ns: int
+    late: Late = "keep"
+    folders: list[Folder] = []
+    ends: list[int] = []
+    begun: bool = False
+    vain: int = 0
+
+
+class Notebook:
+    """The notes of one run on disk."""
+
+    def __init__(self, path: Path, created_ns: int, late: Late) -> None:
+        self._path = path
+        self.notes = Notes(created_ns, late)
+        try:
+            stored = msgspec.json.decode(path.read_bytes(), type=Notes)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return
+        if stored.created_ns == created_ns:
+            self.notes = stored
+
+    def save(self) -> None:
+        """Keep the notes as they are now. Raises OSError."""
+        beside = self._path.with_suffix(".new")
+        with beside.open("wb") as stream:
+            stream.write(msgspec.json.encode(self.notes))
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(self._path)
+
+    def add_folder(self, folder: Folder) -> None:
+        """Note a folder before the first row goes into it."""
+        self.notes.folders.append(folder)
+        self.save()
+
+    def add_end(self, batch: int) -> None:
+        """Note that the run ends after `batch` before its last rows are written."""
+        if batch not in self.notes.ends:
+            self.notes.ends.append(batch)
+            self.save()

@@ -1,0 +1,96 @@
+"""What a run is written to. `wandb_sink.WandbSink` is the real one; tests of the delivery use a recording one.
+
+Invariants of every sink
+* What is written becomes readable in the order of writing, and what is readable stays: confirmation covers a prefix.
+* A row is written once; its step is above every step written before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from client.protocol.records import Attributes, Config, Metric, Output, Summary
+from telemetryd.runs.control import Started, Trouble
+from telemetryd.runs.rows import FinishedRow
+
+
+@dataclass(frozen=True)
+class Position:
+    """How much was written at some moment: rows, and an opaque count of everything else."""
+
+    rows: int = 0
+    others: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What the run has already, from before: steps of its rows after `next_step` in order, and its output records.
+
+    `below` is set where only a first missing step is known (online): every row below it is there.
+    """
+
+    steps: tuple[int, ...] = ()
+    outputs: int = 0
+    below: int | None = None
+
+
+class Sink(Protocol):
+    """A run that takes rows and everything else. All methods raise SinkError when wandb fails."""
+
+    def preflight(self) -> Trouble | None:
+        """Why the run cannot be opened now, None when it can. Ask again later; raises SinkError when that is vain."""
+
+    def open(self) -> Started:
+        """Start or resume the run."""
+
+    def existing(self, next_step: int) -> Existing:
+        """What earlier workers wrote at steps from `next_step` on. Call once, after `open`."""
+
+    def row(self, row: FinishedRow) -> None:
+        """Write a row. Raises RowRefusedError, and writes nothing, when its values cannot be stored."""
+
+    def config(self, record: Config) -> None:
+        """Set and remove keys of the run's config."""
+
+    def summary(self, record: Summary) -> None:
+        """Set and remove values of the run's summary."""
+
+    def metric(self, record: Metric) -> None:
+        """Define a metric."""
+
+    def output(self, record: Output) -> None:
+        """Append to the run's console output."""
+
+    def attributes(self, record: Attributes) -> None:
+        """Change name, notes or tags."""
+
+    def flush(self) -> None:
+        """Hand over what is buffered on this side."""
+
+    def written(self) -> Position:
+        """How much was written through this sink so far, buffered or not."""
+
+    def look(self) -> None:
+        """Find out what has been confirmed since the last look."""
+
+    def confirmed_rows(self) -> int:
+        """Rows of this sink that were confirmed at the last look."""
+
+    def is_confirmed(self, position: Position) -> bool:
+        """Whether everything up to `position` was confirmed at the last look."""
+
+    def check(self) -> Trouble | None:
+        """The trouble that there is and that may pass. Raises SinkError when another worker has to go on."""
+
+    def hurry(self) -> None:
+        """From now on somebody waits for the confirmation."""
+
+    def while_finishing(self) -> Trouble | None:
+        """The trouble that `finish` is in. Called from another thread while it runs; never raises."""
+
+    def finish(self, exit_code: int) -> None:
+        """End the run with this exit code; everything written is confirmed afterwards or SinkError is raised."""
+
+    def abandon(self) -> None:
+        """Leave the run as it is, unfinished, at once. What is not confirmed may be lost. Never raises."""

@@ -1,0 +1,237 @@
+"""Every use of wandb's private interfaces, in one place, each with what is done where wandb has changed.
+
+    what                           why                                             where it is missing
+    batched PartialHistory         three times the rows a second of `run.log`      `run.log`
+    publish_output_raw             output.log, stderr marked, original times       `run.write_logs`
+    counting published records     to know that config and summary are in the file confirmed with the rows around
+    nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
+    the clock of `wandb.init`      the run's start time is the training's          the worker's start
+    Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
+
+`tests/contract/test_wandb_private.py` fails loudly when wandb changes one of these, so that a silent fallback is never
+what is released. Wire form of a batched row: wandb's socket frame `"W" | length u32le | ServerRequest`, holding
+Record{request: PartialHistoryRequest{item.., step, action.flush}, _info.stream_id}, which is what `run.log` sends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_SOCKET_HEADER = struct.Struct("<BI")
+_MAGIC = ord("W")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+
+
+_SHORT = [_varint(n) for n in range(1 << 14)]
+_VALUE_JSON_TAG = _varint(16 << 3 | 2)
+_ITEM_TAG = _varint(1 << 3 | 2)
+_PLAIN_FLOAT = float.__repr__
+_PLAIN_INT = int.__repr__
+
+
+class HistoryBatch:
+    """Rows on their way to wandb-core, many in one socket write. Lays protobuf out by hand, to spare objects."""
+
+    def __init__(self, run: Any) -> None:
+        """Raises AttributeError or ImportError where wandb is not as expected."""
+        from wandb.util import json_dumps_safer_history
+
+        interface = run._interface
+        self._writer = interface._client._writer
+        self._drain = interface._client._drain_writer
+        self._client = interface._client
+        self._run_async = interface._asyncer.run
+        self._dumps = json_dumps_safer_history
+        self._info = _field(200, _field(1, interface._stream_id.encode()))
+        self._keys: dict[str, bytes] = {}
+        self._frames: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, step: int, timestamp_s: float, data: dict[str, Any]) -> None:
+        """Buffer one row. Raises ValueError or TypeError, and buffers nothing, when a value cannot be encoded."""
+        keys, short = self._keys, _SHORT
+        items = []
+        for key, value in data.items():
+            if key == "_step":
+                continue
+            named = keys.get(key)
+            if named is None:
+                named = _field(1, key.encode())
+                if len(keys) < 10_000:
+                    keys[key] = named
+            kind = type(value)
+            if kind is float and value - value == 0.0:
+                text = _PLAIN_FLOAT(value).encode()
+            elif kind is int:
+                text = _PLAIN_INT(value).encode()
+            else:
+                text = self._dumps(value).encode()
+            size = len(text)
+            body = named + _VALUE_JSON_TAG + (short[size] if size < 16384 else _varint(size)) + text
+            size = len(body)
+            items.append(_ITEM_TAG + (short[size] if size < 16384 else _varint(size)) + body)
+        if "_timestamp" not in data:
+            items.append(_field(1, _field(1, b"_timestamp") + _field(16, _PLAIN_FLOAT(timestamp_s).encode())))
+        items.append(_field(2, b"\x08" + _varint(step)))
+        items.append(b"\x1a\x02\x08\x01")  # action.flush
+        request = _field(100, _field(10, b"".join(items)))
+        server_request = _field(1, request + self._info)
+        self._frames.append(_SOCKET_HEADER.pack(_MAGIC, len(server_request)) + server_request)
+
+    def send(self) -> None:
+        """Write what is buffered and wait until the socket has taken it. Raises the socket's error (OSError)."""
+        if not self._frames:
+            return
+        blob = b"".join(self._frames)
+        self._frames.clear()
+
+        async def write() -> None:
+            if self._client._broken_exc is not None:
+                raise self._client._broken_exc
+            self._writer.write(blob)
+            await self._drain()
+
+        self._run_async(write)
+
+
+class Published:
+    """Counts the records that the SDK publishes, by field number: each is found again in the .wandb file."""
+
+    def __init__(self, run: Any) -> None:
+        """Raises AttributeError where wandb is not as expected."""
+        self.counts: dict[int, int] = {}
+        interface = run._interface
+        publish = interface._publish
+        descriptor = None
+
+        def counting(record: Any, *, nowait: bool = False) -> None:
+            nonlocal descriptor
+            kind = record.WhichOneof("record_type")
+            if kind != "request":
+                if descriptor is None:
+                    descriptor = record.DESCRIPTOR.fields_by_name
+                number = descriptor[kind].number
+                self.counts[number] = self.counts.get(number, 0) + 1
+            publish(record, nowait=nowait)
+
+        interface._publish = counting
+
+
+def publish_output(run: Any, stream: str, text: str, time_ns: int) -> None:
+    """Console output as wandb's own capture would publish it. Raises AttributeError where wandb has changed."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    kinds = pb.OutputRawRecord.OutputType
+    record = pb.OutputRawRecord(output_type=kinds.STDERR if stream == "stderr" else kinds.STDOUT, line=text)
+    record.timestamp.FromNanoseconds(time_ns)
+    run._interface._publish_output_raw(record, nowait=False)
+
+
+def publish_summary(run: Any, update: list[tuple[list[str], Any]], remove: list[list[str]]) -> None:
+    """Set and remove nested summary values in one record. Raises AttributeError or ImportError as above."""
+    from wandb.sdk.interface.summary_record import SummaryItem, SummaryRecord
+
+    record = SummaryRecord()
+    for path, value in update:
+        item = SummaryItem()
+        item.key, item.value = tuple(path), value
+        record.update.append(item)
+    for path in remove:
+        item = SummaryItem()
+        item.key = tuple(path)
+        record.remove.append(item)
+    run.summary._update(record)
+
+
+def remove_config(run: Any, keys: list[str]) -> None:
+    """Remove top-level config keys. Raises AttributeError or ImportError as above."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.ConfigRecord()
+    for key in keys:
+        run.config._items.pop(key, None)
+        record.remove.add().key = key
+    run._interface._publish_config(record)
+
+
+def publish_metric(run: Any, metric: Any) -> None:
+    """Define a metric by a MetricRecord of an earlier file. Raises AttributeError as above."""
+    run._interface._publish_metric(metric)
+
+
+class _Clock:
+    """The `time` module for `wandb.init`, with one moment for what it calls the run's start."""
+
+    def __init__(self, start_s: float) -> None:
+        self._start_s = start_s
+
+    def time(self) -> float:
+        return self._start_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+@contextlib.contextmanager
+def started_at(start_s: float) -> Iterator[None]:
+    """While `wandb.init` runs inside, the run's start is this Unix time: in its metadata and its folder's name.
+
+    `_runtime` still counts from `wandb.init`: wandb-core has a timer of its own that nothing sets. Where wandb has
+    changed, that is logged and the worker's own start stands.
+    """
+    from wandb.sdk import wandb_init
+
+    module: Any = wandb_init
+    if getattr(module, "time", None) is not time:
+        log.warning("wandb_private_changed reason=%r effect=%r", "wandb.init's clock", "the run starts with its worker")
+        yield
+        return
+    module.time = _Clock(start_s)
+    try:
+        yield
+    finally:
+        module.time = time
+
+
+@contextlib.contextmanager
+def nothing_captured() -> Iterator[str]:
+    """While `wandb.init` runs inside, with the console setting that is given, what this process prints is left alone.
+
+    With "off" wandb-core does not upload output that is published to it; with "wrap" it does, and the SDK captures this
+    process's own output besides, which is kept from it here. Where wandb has changed the setting is "off": output is
+    then in the .wandb file only.
+    """
+    from wandb.sdk.wandb_run import Run
+
+    run: Any = Run
+    redirect = getattr(run, "_redirect", None)
+    if redirect is None:
+        log.warning("wandb_private_changed reason=%r effect=%r", "Run._redirect", "output is not uploaded")
+        yield "off"
+        return
+    run._redirect = lambda self, *arguments, **named: None
+    try:
+        yield "wrap"
+    finally:
+        run._redirect = redirect

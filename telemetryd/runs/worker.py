@@ -1,0 +1,231 @@
+"""The run worker's loop: inbox → delivery → sink, orders in, reports out. The process around it is worker_main.
+
+What ends it
+    Finish   everything up to a batch is delivered and confirmed, the run is finished in wandb, Finished is reported
+    Stop     what can be delivered in the given time is, the run stays unfinished; wandb-core is ended without an exit
+             record, because wandb has no other way to leave a run open, after what it wrote can be read back
+    SinkError  reported as Trouble; the process exits and the supervisor starts another one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+from telemetryd.inbox.reader import InboxReader
+from telemetryd.runs import control
+from telemetryd.runs.delivery import Delivery
+from telemetryd.runs.ledger_summary import ledger_summary
+from telemetryd.runs.limits import (
+    CONFIRM_INTERVAL_S,
+    IDLE_POLL_S,
+    PREFLIGHT_INTERVAL_S,
+    PROGRESS_INTERVAL_S,
+    READ_MAX_BYTES,
+    UNCONFIRMED_MAX_ROWS,
+)
+from telemetryd.runs.notes import Notebook
+from telemetryd.runs.pipes import Orders, Reports
+from telemetryd.runs.sink import Sink
+
+log = logging.getLogger(__name__)
+
+_NO_LIMIT = 2**63 - 1
+
+
+class Worker:
+    """One run's delivery until it is finished or told to stop."""
+
+    def __init__(
+        self,
+        reader: InboxReader,
+        run_id: int,
+        sink: Sink,
+        delivery: Delivery,
+        notebook: Notebook,
+        orders: Orders,
+        reports: Reports,
+    ) -> None:
+        self._reader = reader
+        self._run_id = run_id
+        self._sink = sink
+        self._delivery = delivery
+        self._notebook = notebook
+        self._orders = orders
+        self._reports = reports
+        self._finish: control.Finish | None = None
+        self._stop_at_s: float | None = None
+        self._reported: control.Progress | None = None
+        self._reported_at_s = 0.0
+        self._looked_at_s = 0.0
+        self._in_trouble = ""
+        """The reason of the trouble that was told and is not over."""
+
+    def run(self) -> None:
+        """Work until finished or stopped. Raises SinkError, InboxUnavailableError."""
+        if not self._await_sink():
+            return
+        started = self._sink.open()
+        there = self._sink.existing(self._delivery.rows.next_step)
+        first = self._notebook.notes.folders[0].starting_step if self._notebook.notes.folders else 0
+        self._delivery.resume(first, there, self._notebook.notes.ends)
+        self._reports.send(started)
+        log.info("started directory=%s mode=%s already=%d", started.directory, started.mode, len(there.steps))
+        while not self._stopping_now():
+            caught_up = self._take_some()
+            self._confirm()
+            self._report()
+            if caught_up and self._stop_at_s is not None and self._delivery.settled:
+                break
+            if caught_up and self._finish is not None and self._delivery.taken >= self._last():
+                self._end(self._finish)
+                return
+            self._wait(caught_up)
+        self._report(final=True)
+
+    def _await_sink(self) -> bool:
+        """Until the sink can be opened; False when the worker is to stop before."""
+        while (trouble := self._sink.preflight()) is not None:
+            self._tell(trouble)
+            self._obey(self._orders.next(PREFLIGHT_INTERVAL_S))
+            self._obey_all()
+            if self._stop_at_s is not None:
+                return False
+        self._in_trouble = ""  # Started ends it
+        return True
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def _obey(self, order: control.Order | None) -> None:
+        if isinstance(order, control.Finish):
+            self._finish = order
+        elif isinstance(order, control.Stop):
+            deadline = time.monotonic() + order.within_s
+            self._stop_at_s = min(deadline, self._stop_at_s or deadline)
+            self._sink.hurry()
+
+    def _obey_all(self) -> None:
+        while (order := self._orders.next(0)) is not None:
+            self._obey(order)
+
+    def _stopping_now(self) -> bool:
+        return self._stop_at_s is not None and time.monotonic() >= self._stop_at_s
+
+    def _last(self) -> int:
+        return min(self._finish.last, self._newest) if self._finish is not None else 0
+
+    def _wait(self, caught_up: bool) -> None:
+        """Until there is something to do: an order, the next look at the file, the next report, or the idle poll."""
+        behind = not caught_up and self._delivery.unconfirmed_rows < UNCONFIRMED_MAX_ROWS
+        if behind:
+            self._obey_all()
+            return
+        settled = self._delivery.settled and self._reported is not None
+        timeout = IDLE_POLL_S if settled and not self._unreported() else CONFIRM_INTERVAL_S
+        if self._stop_at_s is not None:
+            timeout = min(timeout, max(0.0, self._stop_at_s - time.monotonic()))
+        self._obey(self._orders.next(timeout))
+        self._obey_all()
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    _newest = 0
+
+    def _take_some(self) -> bool:
+        """Take batches until a chunk is through or enough is unconfirmed; True when nothing was left to take."""
+        delivery = self._delivery
+        if delivery.unconfirmed_rows >= UNCONFIRMED_MAX_ROWS:
+            return False
+        upto = self._finish.last if self._finish is not None else _NO_LIMIT
+        self._newest = max(self._newest, self._reader.newest(self._run_id))
+        batches = self._reader.batches(self._run_id, delivery.taken, upto, READ_MAX_BYTES)
+        for batch in batches:
+            delivery.take(batch)
+            self._obey_all()
+            self._confirm()
+            self._report()
+            if self._stopping_now() or delivery.unconfirmed_rows >= UNCONFIRMED_MAX_ROWS:
+                break
+        self._sink.flush()
+        if batches and delivery.taken < batches[-1].number:
+            return False
+        delivery.checkpoint()
+        return not batches
+
+    def _confirm(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at_s < (IDLE_POLL_S if self._delivery.settled else CONFIRM_INTERVAL_S):
+            return
+        self._looked_at_s = now
+        self._delivery.confirm()
+        self._tell(self._sink.check())
+
+    def _tell(self, trouble: control.Trouble | None) -> None:
+        """Report trouble when it begins or changes its kind, and its end."""
+        reason = trouble.reason if trouble is not None else ""
+        if reason == self._in_trouble:
+            return
+        self._in_trouble = reason
+        log.info("trouble reason=%s message=%r", reason, trouble.message if trouble is not None else "over")
+        self._reports.send(trouble if trouble is not None else control.Recovered())
+
+    def _end(self, order: control.Finish) -> None:
+        """Write the last rows, see everything confirmed, and finish the run in wandb."""
+        self._notebook.add_end(self._delivery.taken)
+        self._delivery.end()
+        self._sink.flush()
+        self._sink.hurry()
+        while not (self._delivery.settled and self._sink.is_confirmed(self._sink.written())):
+            self._confirm()
+            self._report()
+            if self._stopping_now():
+                self._report(final=True)
+                return
+            self._obey(self._orders.next(CONFIRM_INTERVAL_S))
+        self._report(final=True)
+        self._sink.summary(ledger_summary(self._reader.sessions(self._run_id), self._delivery))
+        with self._watched_finish():
+            self._sink.finish(order.exit_code)
+        self._reports.send(control.Finished(order.exit_code))
+        log.info("finished exit_code=%d delivered=%d", order.exit_code, self._delivery.delivered)
+
+    @contextlib.contextmanager
+    def _watched_finish(self) -> Iterator[None]:
+        """Report trouble while the main thread waits inside wandb; nothing else reports meanwhile."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(IDLE_POLL_S):
+                self._tell(self._sink.while_finishing())
+
+        watcher = threading.Thread(target=watch, name="finish-watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    def _progress(self) -> control.Progress:
+        delivery = self._delivery
+        return control.Progress(
+            delivery.cursor, delivery.snapshot, delivery.delivered, delivery.dropped, delivery.rows.late
+        )
+
+    def _unreported(self) -> bool:
+        return self._progress() != self._reported
+
+    def _report(self, *, final: bool = False) -> None:
+        now = time.monotonic()
+        if not final and now - self._reported_at_s < PROGRESS_INTERVAL_S:
+            return
+        progress = self._progress()
+        if progress == self._reported:
+            return
+        self._reports.send(progress)
+        self._reported, self._reported_at_s = progress, now

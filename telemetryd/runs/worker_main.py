@@ -1,0 +1,141 @@
+"""The run worker's process: `python -m telemetryd.runs.worker_main --inbox PATH --run N --orders-fd N --reports-fd N`.
+
+Invariants
+* It never writes to the inbox, and holds the run's lock (predecessor.py) for its life.
+* It ends by os._exit: wandb's exit hooks would finish the run, which only a Finish order may do. SIGINT is ignored (a
+  terminal sends it to everybody) and SIGTERM is an order to stop within STOP_GRACE_S.
+* When the order pipe closes it ends at once, wandb-core with it, and the run stays unfinished.
+* Temporary files lie in a folder of its own, which it, or the next worker, removes.
+
+Exit codes: 0 finished or stopped, 75 trouble (start again), 78 permanent trouble (start again when somebody acted, or
+seldom), 70 a defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from telemetryd.errors import InboxError
+from telemetryd.inbox.reader import InboxReader
+from telemetryd.runs import control, predecessor, wandb_settings
+from telemetryd.runs.delivery import Delivery
+from telemetryd.runs.errors import PredecessorError, SinkError
+from telemetryd.runs.limits import STOP_GRACE_S
+from telemetryd.runs.notes import Notebook
+from telemetryd.runs.pipes import Orders, Reports
+from telemetryd.runs.predecessor import RunLock
+from telemetryd.runs.rows import Late
+from telemetryd.runs.worker import Worker
+
+log = logging.getLogger("telemetryd.runs.worker_main")
+
+EXIT_OK, EXIT_DEFECT, EXIT_TROUBLE, EXIT_PERMANENT = 0, 70, 75, 78
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="telemetryd.runs.worker_main", description="Delivers one run to W&B.")
+    parser.add_argument("--inbox", type=Path, required=True, help="the daemon's inbox.sqlite3")
+    parser.add_argument("--run", type=int, required=True, help="the run's number in the inbox")
+    parser.add_argument("--orders-fd", type=int, required=True, help="pipe to read orders from")
+    parser.add_argument("--reports-fd", type=int, required=True, help="pipe to write reports to")
+    parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
+    return parser.parse_args(arguments)
+
+
+class Process:
+    """What this process has to leave behind in order: wandb-core, its temporary folder, the lock."""
+
+    def __init__(self, lock: RunLock) -> None:
+        self.lock = lock
+        self.temp_dir = Path(tempfile.mkdtemp(prefix="tdw-"))  # short: wandb-core binds a socket below it
+        tempfile.tempdir = str(self.temp_dir)
+        os.environ["TMPDIR"] = str(self.temp_dir)
+
+    def leave(self, code: int, why: str) -> None:
+        """End this process and its wandb-core now. Safe from any thread, and never returns."""
+        try:
+            log.info("leaving code=%d why=%r", code, why)
+            for pid in predecessor.cores_of(os.getpid()):
+                predecessor.kill(pid)
+            shutil.rmtree(self.temp_dir, ignore_errors=True)
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _deliver(options: argparse.Namespace, process: Process, orders: Orders, reports: Reports) -> None:
+    late: Late = options.late
+    process.lock.take(process.temp_dir)
+    with InboxReader(options.inbox) as reader:
+        run = reader.run(options.run)
+        hello = reader.newest_hello(options.run)
+        notebook = Notebook(process.lock.path.with_suffix(".json"), run.created_ns, late)
+        metadata = dict(run.spec.metadata)
+        if hello is not None and hello.pid:
+            metadata.setdefault("pid", hello.pid)
+        run.spec.metadata = metadata
+        wandb_settings.clean_environment(os.environ)
+        wandb_settings.take_place(metadata)
+
+        from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
+
+        sink = WandbSink(
+            run.spec,
+            notebook,
+            fallback_dir=options.inbox.parent / "runs",
+            start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
+            on_stop=reports.stop_requested,
+        )
+        delivery = Delivery(sink, run.cursor, run.snapshot, late=notebook.notes.late)
+        Worker(reader, options.run, sink, delivery, notebook, orders, reports).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the worker; ends the process."""
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options.inbox = options.inbox.absolute()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in (options.orders_fd, options.reports_fd):
+        os.set_inheritable(fd, False)
+    process = Process(RunLock(options.inbox.parent / "workers" / f"{options.run}.lock"))
+    orders = Orders(options.orders_fd, lambda why: process.leave(EXIT_TROUBLE, why))
+    reports = Reports(options.reports_fd)
+    signal.signal(signal.SIGTERM, lambda number, frame: orders.put(control.Stop(STOP_GRACE_S)))
+    try:
+        _deliver(options, process, orders, reports)
+        code, why = EXIT_OK, "done"
+    except BrokenPipeError:
+        code, why = EXIT_TROUBLE, "the supervisor is gone"
+    except (SinkError, PredecessorError, InboxError, OSError) as error:
+        code, why = _trouble(error, reports), str(error)
+    except BaseException as error:
+        log.exception("defect")
+        _trouble(error, reports)
+        code, why = EXIT_DEFECT, f"{type(error).__name__}: {error}"
+    process.leave(code, why)
+
+
+def _trouble(error: BaseException, reports: Reports) -> int:
+    reason = error.reason if isinstance(error, SinkError) else type(error).__name__
+    permanent = isinstance(error, SinkError) and error.permanent
+    log.error("trouble reason=%s permanent=%s message=%r", reason, permanent, str(error))
+    try:
+        reports.send(control.Trouble(reason, str(error), permanent))
+    except OSError as broken:
+        log.error("reports_broken reason=%r", broken.strerror)
+    return EXIT_PERMANENT if permanent else EXIT_TROUBLE
+
+
+if __name__ == "__main__":
+    main()

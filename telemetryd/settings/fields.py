@@ -1,0 +1,94 @@
+"""The daemon's settings as data: one row each, from which the dataclass is checked, files, variables and flags are
+read, `--help` is printed and docs/configuration.md is written. A test holds all of them in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from telemetryd.settings import limits
+from telemetryd.settings.values import (
+    parse_bool,
+    parse_bytes,
+    parse_choice,
+    parse_count,
+    parse_duration,
+    parse_endpoint,
+    parse_folder,
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting. `name` is its key in a file; `default` is None where client/places.py says it, and
+    `default_text` is how the documentation puts it. `flag` takes a value shown as `metavar`; without a metavar the
+    flag is a switch."""
+
+    name: str
+    kind: str
+    parse: Callable[[Any], Any]
+    default: Any
+    default_text: str
+    env: str
+    flag: str
+    metavar: str | None
+    help: str
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(
+        "endpoint", "URL", parse_endpoint, None,
+        "`ipc://$XDG_RUNTIME_DIR/telemetryd/daemon.sock`, else `ipc://<temp folder>/telemetryd-<uid>/daemon.sock`",
+        "TELEMETRYD_ENDPOINT", "--endpoint", "URL",
+        "where clients find the daemon: ipc:///path/to/socket or tcp://host:port",
+    ),
+    Field(
+        "state_dir", "folder", parse_folder, None,
+        "`$XDG_STATE_HOME/telemetryd`, else `~/.local/state/telemetryd`",
+        "TELEMETRYD_STATE_DIR", "--state-dir", "DIR",
+        "where the daemon keeps its inbox and its logs; one daemon each",
+    ),
+    Field(
+        "spool_dir", "folder", parse_folder, None,
+        "`spool` in the state folder",
+        "TELEMETRYD_SPOOL_DIR", "--spool-dir", "DIR",
+        "where clients keep their journals, and the daemon looks for those of dead ones",
+    ),
+    Field(
+        "drain_timeout_s", "duration", parse_duration(limits.DRAIN_TIMEOUT_MAX_S), limits.DRAIN_TIMEOUT_S, "60 s",
+        "TELEMETRYD_DRAIN_TIMEOUT_S", "--drain-timeout", "S",
+        "how long to wait for the delivery of what is pending, at the end of `run` and when `serve` is told to stop;"
+        " what is left then stays on disk and is delivered later",
+    ),
+    Field(
+        "inbox_max_bytes", "size", parse_bytes(limits.INBOX_MIN_BYTES), limits.INBOX_MAX_BYTES, "8GiB",
+        "TELEMETRYD_INBOX_MAX_BYTES", "--inbox-max", "SIZE",
+        "how much the inbox may hold on disk; at the cap clients keep their rows in their spools",
+    ),
+    Field(
+        "late", "choice", parse_choice("keep", "drop"), "keep", "keep",
+        "TELEMETRYD_LATE", "--late", "keep|drop",
+        "rows with a lower step than one already written: kept at a free step with their own in `late_step`,"
+        " or dropped and counted, as wandb does",
+    ),
+    Field(
+        "log_level", "choice", parse_choice("debug", "info", "warning", "error"), "info", "info",
+        "TELEMETRYD_LOG_LEVEL", "--log-level", "LEVEL",
+        "what the daemon's log tells: debug, info, warning or error",
+    ),
+    Field(
+        "max_workers", "count", parse_count(1, limits.MAX_WORKERS_MAX), limits.MAX_WORKERS, str(limits.MAX_WORKERS),
+        "TELEMETRYD_MAX_WORKERS", "--max-workers", "N",
+        "how many runs are delivered at the same time",
+    ),
+    Field(
+        "exit_when_idle", "bool", parse_bool, False, "false",
+        "TELEMETRYD_EXIT_WHEN_IDLE", "--exit-when-idle", None,
+        "stop by itself once no session is open and everything is delivered",
+    ),
+)  # fmt: skip
+"""In the order of the documentation."""
+
+BY_NAME = {field.name: field for field in FIELDS}

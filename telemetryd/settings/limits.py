@@ -1,0 +1,19 @@
+"""Defaults and bounds of the settings, with their unit and the reason for each value."""
+
+DRAIN_TIMEOUT_S = 60.0
+"""How long a person waits at a terminal before wanting it back; what is pending then is delivered later."""
+
+DRAIN_TIMEOUT_MAX_S = 7 * 24 * 3600.0
+"""A week: W&B's own uploader gives up then too."""
+
+INBOX_MAX_BYTES = 8 << 30
+"""Some 40 million rows of 10 floats: days without W&B, and still a small part of a training machine's disk."""
+
+INBOX_MIN_BYTES = 16 << 20
+"""Less could not take a single batch of the largest size beside the database's own pages."""
+
+MAX_WORKERS = 16
+"""Runs delivered at once. A worker and its wandb-core take some 200 MB; more runs than this wait for their turn."""
+
+MAX_WORKERS_MAX = 256
+"""Beyond this a typing error is likelier than a machine with the memory for it."""

@@ -1,0 +1,21 @@
+"""The settings a daemon runs with: checked, complete, unchanging. fields.py says what each means; load.py makes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DaemonSettings:
+    """Everything a daemon can be told. Paths are absolute. Make one with `telemetryd.settings.load`."""
+
+    endpoint: str
+    state_dir: Path
+    spool_dir: Path
+    drain_timeout_s: float
+    inbox_max_bytes: int
+    late: str
+    log_level: str
+    max_workers: int
+    exit_when_idle: bool

@@ -1,0 +1,350 @@
+"""The daemon: reception, undertaker and supervisor wired together, from the first lock to the last word on stderr.
+
+    main thread     signals, worker pipes, run lifecycle (Supervisor)         ┐
+    reception       the socket, one inbox transaction a turn (Reception)      ├ each with its own inbox connection
+    undertaker      sessions of dead processes (Undertaker)                   ┘
+
+The threads share the health, counter and delivery boards, and wake each other with bells; no thread waits for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import telemetryd
+from client.protocol import version
+from telemetryd.bell import Bell
+from telemetryd.errors import InboxError
+from telemetryd.health.counters import Counters
+from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.status import Health, State
+from telemetryd.inbox import database
+from telemetryd.inbox.ledger import Account
+from telemetryd.inbox.store import FILE_NAME, Inbox
+from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACUUM_PAGES, TICK_S, UNUSED_EXIT_AFTER_S
+from telemetryd.reception import endpoint
+from telemetryd.reception.reception import Reception
+from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision.shutdown import Shutdown
+from telemetryd.supervision.supervisor import Supervisor
+from telemetryd.supervision.undertaker import Undertaker
+from telemetryd.supervision.worker_process import WORKER_COMMAND
+
+log = logging.getLogger(__name__)
+
+
+class ServeSettings(Protocol):
+    """What the daemon must be told; telemetryd.settings.DaemonSettings has it."""
+
+    @property
+    def endpoint(self) -> str: ...  # noqa: D102
+    @property
+    def state_dir(self) -> Path: ...  # noqa: D102
+    @property
+    def spool_dir(self) -> Path: ...  # noqa: D102
+    @property
+    def drain_timeout_s(self) -> float: ...  # noqa: D102
+    @property
+    def inbox_max_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def late(self) -> str: ...  # noqa: D102
+    @property
+    def log_level(self) -> str: ...  # noqa: D102
+    @property
+    def max_workers(self) -> int: ...  # noqa: D102
+    @property
+    def exit_when_idle(self) -> bool: ...  # noqa: D102
+
+
+def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
+    """Run the daemon until it is told to stop; the exit code, 0 for a stop that was asked for.
+
+    Must run in the main thread of a process of its own. Raises PlaceError and AlreadyServingError before anything is
+    started.
+    """
+    _set_up_logging(settings.log_level)
+    with contextlib.ExitStack() as stack:
+        state_folder.make(settings.state_dir)
+        stack.enter_context(state_folder.lock(settings.state_dir))
+        socket_lock = endpoint.claim(settings.endpoint)
+        stack.callback(socket_lock.release)
+        inbox_path = settings.state_dir / FILE_NAME
+        aside = database.prepare(inbox_path)
+        daemon = Daemon(settings, inbox_path, worker_command, inbox_moved_aside=aside is not None)
+        return daemon.run()
+
+
+class Daemon:
+    """One daemon's life. Also the Listener of its reception."""
+
+    def __init__(
+        self, settings: ServeSettings, inbox_path: Path, worker_command: Sequence[str], *, inbox_moved_aside: bool
+    ) -> None:
+        self._settings = settings
+        self._health = Health()
+        self._counters = Counters()
+        self._deliveries = Deliveries()
+        self._counters.add("inboxes_moved_aside", int(inbox_moved_aside))
+        self._bell = Bell()
+        self._lock = threading.Lock()
+        self._records_in: set[int] = set()
+        self._look_now = True
+        self._signals = 0
+        self._retiring = False
+        self._had_session = False
+        self._idle_since_s: float | None = None
+        self._started_s = time.monotonic()
+        self._shutdown = Shutdown(settings.drain_timeout_s)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell.fileno(), selectors.EVENT_READ)
+        leftovers.become_subreaper()
+        _raise_descriptor_limit()
+        for component in ("reception", "adoption"):
+            self._health.set(component, State.STARTING)
+        self._inbox = Inbox(inbox_path)
+        self._health.set("inbox", State.OK)
+        self._delivered_before = self._inbox.ledger.total().delivered
+        self._forget_old_runs()
+        self._identity = self._facts()
+        self._reception = Reception(
+            settings.endpoint,
+            inbox_path,
+            settings.inbox_max_bytes,
+            self._identity,
+            self,
+            self._health,
+            self._counters,
+            self._deliveries,
+        )
+        self._supervisor = Supervisor(
+            self._inbox,
+            settings.state_dir,
+            [*worker_command, "--late", settings.late],
+            settings.max_workers,
+            self._health,
+            self._counters,
+            self._deliveries,
+            lambda run_id, important: self._reception.run_changed(run_id, important=important),
+            self._selector,
+        )
+        self._undertaker = Undertaker(
+            inbox_path,
+            settings.spool_dir,
+            settings.inbox_max_bytes,
+            self._health,
+            self._counters,
+            self._reception.connected,
+            self._sessions_died,
+        )
+
+    def _forget_old_runs(self) -> None:
+        try:
+            for run_id in self._inbox.progress.forget(time.time_ns() - int(FORGET_RUNS_AFTER_S * 1e9)):
+                for path in (self._settings.state_dir / "workers").glob(f"{run_id}.*"):
+                    path.unlink(missing_ok=True)
+        except (InboxError, OSError) as error:  # the next start tries again
+            log.warning("old_runs_not_forgotten error=%r", str(error))
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": telemetryd.__version__,
+            "pid": os.getpid(),
+            "protocol": f"{version.MAJOR}.{version.MINOR}",
+            "state_dir": str(self._settings.state_dir),
+            "spool_dir": str(self._settings.spool_dir),
+            "endpoint": self._settings.endpoint,
+            "started_ns": time.time_ns(),
+        }
+
+    # Listener, called on the reception thread.
+
+    def records_came(self, runs: set[int]) -> None:
+        """Reception stored something for these runs."""
+        with self._lock:
+            self._records_in |= runs
+        self._bell.ring()
+
+    def sessions_changed(self) -> None:
+        """A session began, ended or left its connection."""
+        self._had_session = True
+        self._look_now = True
+        self._undertaker.poke()
+        self._bell.ring()
+
+    def retire_asked(self) -> None:
+        """Stop once there is nothing to do."""
+        self._retiring = True
+        self._look_now = True
+        self._bell.ring()
+
+    def _sessions_died(self, runs: set[int]) -> None:
+        """Called on the undertaker's thread."""
+        self._had_session = True
+        self._look_now = True
+        for run_id in runs:
+            self._reception.run_changed(run_id, important=True)
+        self.records_came(runs)
+
+    # The main thread.
+
+    def run(self) -> int:
+        """Serve until the end."""
+        with self._signals_ring(), state_folder.facts_file(self._settings.state_dir, self._identity):
+            log.info("serving endpoint=%s state_dir=%s pid=%d", self._settings.endpoint, self._settings.state_dir,
+                     os.getpid())  # fmt: skip
+            self._reception.start()
+            self._undertaker.start()
+            failed = False
+            try:
+                failed = self._loop()
+            finally:
+                self._undertaker.close()
+                self._supervisor.close()
+                self._reception.close()
+                left = self._account()
+                self._inbox.close()
+                self._selector.close()
+                self._bell.close()
+        if failed:
+            print("telemetryd: reception ended unexpectedly; see the log", file=sys.stderr, flush=True)
+            return 1
+        self._last_word(left)
+        return 0
+
+    @contextlib.contextmanager
+    def _signals_ring(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the daemon, SIGCHLD wakes it; all do no more than ring the bell."""
+
+        def stop(signum: int, frame: object) -> None:
+            self._signals += 1
+
+        def child_ended(signum: int, frame: object) -> None:
+            self._look_now = True
+
+        before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+            signal.SIGINT: signal.signal(signal.SIGINT, stop),
+            signal.SIGHUP: signal.signal(signal.SIGHUP, stop),
+            signal.SIGCHLD: signal.signal(signal.SIGCHLD, child_ended),
+        }
+        wake_before = signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wake_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _loop(self) -> bool:
+        """Until drained; True when reception ended by itself."""
+        next_look_s = 0.0
+        while True:
+            now_s = time.monotonic()
+            wait_s = 0.0 if self._look_now else min(next_look_s - now_s, self._supervisor.next_s(now_s))
+            for key, _ in self._selector.select(max(0.0, wait_s)):
+                if key.data is None:
+                    self._bell.silence()
+                else:
+                    self._supervisor.handle(key.data, time.monotonic())
+                    self._look_now = True
+            now_s = time.monotonic()
+            self._heed_signals(now_s)
+            self._wake_workers(now_s)
+            if self._look_now or now_s >= next_look_s:
+                self._look_now = False
+                next_look_s = now_s + TICK_S
+                if self._look(now_s):
+                    return False
+                if not self._reception.alive():
+                    return True
+
+    def _wake_workers(self, now_s: float) -> None:
+        with self._lock:
+            runs, self._records_in = self._records_in, set()
+        if not self._supervisor.wake(runs, now_s):
+            self._look_now = True
+        self._supervisor.wake_due(now_s)
+
+    def _look(self, now_s: float) -> bool:
+        """One round of everything that is not urgent; True when the daemon is done."""
+        try:
+            self._supervisor.look(now_s, self._shutdown)
+            self._inbox.database.give_back(INBOX_VACUUM_PAGES)
+            if not self._shutdown.draining and self._may_leave(now_s):
+                log.info("retiring")
+                self._stop(now_s)
+        except InboxError as error:
+            self._health.set("inbox", State.RECOVERABLE, str(error))
+        return self._shutdown.draining and self._supervisor.drained(now_s, self._shutdown)
+
+    def _heed_signals(self, now_s: float) -> None:
+        while self._signals > self._shutdown.asked:
+            self._stop(now_s)
+
+    def _stop(self, now_s: float) -> None:
+        again = self._shutdown.draining
+        self._shutdown.ask(now_s)
+        log.info("stopping again=%s within_s=%.1f", again, self._shutdown.left_s(now_s))
+        self._look_now = True
+        if again:
+            self._supervisor.hurry(now_s, self._shutdown)
+        else:
+            self._reception.stop_intake()
+
+    def _may_leave(self, now_s: float) -> bool:
+        """Whether the daemon was told to leave when idle, and is."""
+        if not (self._retiring or self._settings.exit_when_idle):
+            return False
+        sessions = self._inbox.progress.count_open_sessions()
+        idle = sessions == 0 and self._supervisor.settled() and self._undertaker.rounds > 0
+        if not idle:
+            self._idle_since_s = None
+            return False
+        if self._retiring:
+            return True
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        patience_s = IDLE_EXIT_AFTER_S if self._had_session else UNUSED_EXIT_AFTER_S
+        return now_s - self._idle_since_s >= patience_s
+
+    def _account(self) -> Account | None:
+        try:
+            return self._inbox.ledger.total()
+        except InboxError as error:
+            log.error("ledger_unreadable error=%r", str(error))
+            return None
+
+    def _last_word(self, left: Account | None) -> None:
+        if left is None:
+            words = "what is left cannot be counted"
+        else:
+            words = f"{left.delivered - self._delivered_before} rows delivered, {left.pending} pending"
+            if left.pending:
+                words += f", kept in {self._settings.state_dir}: the next start delivers them"
+        log.info("stopped %s", words)
+        print(f"telemetryd: stopped; {words}", file=sys.stderr, flush=True)
+
+
+def _set_up_logging(level: str) -> None:
+    """One event per line on stderr, unless the program has set up logging already."""
+    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        log.info("descriptor_limit_stays limit=%d error=%r", soft, str(error))

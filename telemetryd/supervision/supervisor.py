@@ -1,0 +1,443 @@
+"""Which run has a worker, what the worker is told, and what becomes of what it reports.
+
+    run open or closing ──► a worker (at most `max_workers` at once, oldest runs first)
+    run closing         ──► Finish(exit code, last batch)      ──Finished──► run finished, worker gone
+    worker ends early   ──► restarted after a pause (restart_policy.py)
+    worker says nothing ──► killed, then as above
+    daemon stops        ──► Stop; what is not delivered by the deadline stays in the inbox
+
+Runs on the daemon's main thread, which owns it. Only this process writes to the inbox: workers report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import random
+import selectors
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from telemetryd.errors import ApiKeyError, InboxError
+from telemetryd.health.counters import Counters
+from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.status import Health, State
+from telemetryd.inbox.store import Inbox
+from telemetryd.limits import (
+    INBOX_DELETE_SLICE,
+    RESTART_FIRST_DELAY_S,
+    TICK_S,
+    WAKE_INTERVAL_S,
+    WORKER_EXIT_GRACE_S,
+    WORKER_KILL_GRACE_S,
+)
+from telemetryd.runs import control
+from telemetryd.runs.lifecycle import closing_code
+from telemetryd.settings import api_key
+from telemetryd.supervision import leftovers
+from telemetryd.supervision.keeper import Keeper
+from telemetryd.supervision.key_watch import KeyWatch
+from telemetryd.supervision.leftovers import WorkerRecord
+from telemetryd.supervision.shutdown import Shutdown
+from telemetryd.supervision.worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "workers"
+_DELETE_SLICES_PER_TURN = 16
+
+
+class Supervisor:
+    """The runs and their workers."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        state_dir: Path,
+        command: Sequence[str],
+        max_workers: int,
+        health: Health,
+        counters: Counters,
+        deliveries: Deliveries,
+        run_changed: Callable[[int, bool], None],
+        selector: selectors.BaseSelector,
+    ) -> None:
+        """`run_changed(run, important)` is called when what clients see of a run has changed."""
+        self._inbox = inbox
+        self._folder = state_dir / "workers"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._record = WorkerRecord(state_dir)
+        self._command = command
+        self._max_workers = max_workers
+        self._health = health
+        self._counters = counters
+        self._deliveries = deliveries
+        self._run_changed = run_changed
+        self._selector = selector
+        self._keepers: dict[int, Keeper] = {}
+        self._jitter = random.Random()
+        self._keys = KeyWatch(os.environ)
+        self._key_is_news = True
+        counters.add("workers_killed", self._record.clear_away())
+        health.set(COMPONENT, State.OK)
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """The workers that live, or have not been reaped."""
+        return [keeper.worker for keeper in self._keepers.values() if keeper.worker is not None]
+
+    def settled(self) -> bool:
+        """Whether nothing more can be delivered: every run is finished, or refused until somebody acts."""
+        return all(keeper.refused for keeper in self._keepers.values())
+
+    def look(self, now_s: float, shutdown: Shutdown) -> None:
+        """Everything that time or the inbox may have brought about. Raises InboxError."""
+        self._reap(now_s)
+        self._heed_key(now_s)
+        runs = {run.run_id: run for run in self._inbox.progress.active()}
+        for run_id, run in runs.items():
+            keeper = self._keepers.setdefault(run_id, Keeper(run))
+            keeper.run = run
+            self._retry_progress(keeper)
+            self._close_if_over(keeper, now_s)
+        for run_id, keeper in list(self._keepers.items()):
+            self._delete_confirmed(keeper)
+            if run_id not in runs:
+                keeper.run = dataclasses.replace(keeper.run, state="finished")
+            if run_id not in runs and keeper.worker is None and not keeper.to_delete:
+                del self._keepers[run_id]
+                self._deliveries.forget(run_id)
+        self._start_workers(now_s, shutdown)
+        for keeper in self._keepers.values():
+            self._attend(keeper, now_s, shutdown)
+        self._show_health()
+
+    def next_s(self, now_s: float) -> float:
+        """When to look again at the latest."""
+        waits = [TICK_S]
+        waits += [keeper.woken_s + WAKE_INTERVAL_S - now_s for keeper in self._keepers.values() if keeper.wake_due]
+        return max(0.0, min(waits))
+
+    def wake(self, runs: set[int], now_s: float) -> bool:
+        """Tell the workers of these runs that there is news; False when one of the runs is not known yet."""
+        for run_id in runs:
+            keeper = self._keepers.get(run_id)
+            if keeper is not None:
+                keeper.wake(now_s)
+        return runs <= self._keepers.keys()
+
+    def wake_due(self, now_s: float) -> None:
+        """Send the wakes that had to wait."""
+        for keeper in self._keepers.values():
+            if keeper.wake_due:
+                keeper.wake(now_s)
+
+    def _heed_key(self, now_s: float) -> None:
+        """With another W&B key, refused runs are tried at once, and runs finished for want of one are taken up."""
+        if self._keys.changed(now_s):
+            log.info("key_changed")
+            self._key_is_news = True
+            for keeper in self._keepers.values():
+                if keeper.refused and keeper.worker is None:
+                    keeper.next_start_s, keeper.policy.failures = now_s, 0
+        if not self._key_is_news:
+            return
+        self._key_is_news = False
+        try:
+            key = api_key.find(api_key.server_url(os.environ), os.environ)
+        except ApiKeyError as error:
+            log.warning("key_unusable reason=%r", str(error))
+            return
+        if key is None:
+            return
+        runs = [run_id for run_id, folder in self._inbox.progress.finished_offline() if Path(folder).is_dir()]
+        if runs:
+            log.info("key_for_offline_runs runs=%r", runs)
+            self._inbox.progress.close_again(runs)
+
+    # Lifecycle.
+
+    def _close_if_over(self, keeper: Keeper, now_s: float) -> None:
+        run = keeper.run
+        if run.state != "open" or run.open_sessions:
+            keeper.idle_since_s = None
+            return
+        if keeper.idle_since_s is None:
+            keeper.idle_since_s = now_s
+        waited_s = now_s - keeper.idle_since_s
+        closed = self._inbox.progress.close(
+            run.run_id, lambda sessions, console: closing_code(sessions, console, waited_s)
+        )
+        if closed is not None:
+            code, last = closed
+            log.info("run_closing run=%d key=%s exit_code=%d last_batch=%d", run.run_id, run.key, code, last)
+            keeper.run = dataclasses.replace(run, state="closing", closing_code=code, closing_batch=last)
+            self._run_changed(run.run_id, True)
+
+    def _start_workers(self, now_s: float, shutdown: Shutdown) -> None:
+        room = self._max_workers - len(self.workers)
+        wanting = [
+            keeper
+            for keeper in self._keepers.values()
+            if keeper.worker is None and keeper.run.state != "finished" and not keeper.finished
+        ]
+        if shutdown.draining:
+            wanting = [keeper for keeper in wanting if keeper.run.has_backlog or keeper.run.state == "closing"]
+            if shutdown.left_s(now_s) <= 0:
+                return
+        wanting.sort(
+            key=lambda keeper: (not (keeper.run.has_backlog or keeper.run.state == "closing"), keeper.run.run_id)
+        )
+        for keeper in wanting:
+            if room <= 0:
+                if self._deliveries.set(keeper.run.run_id, "starting", "waits for one of the workers to be free"):
+                    self._run_changed(keeper.run.run_id, False)
+            elif now_s >= keeper.next_start_s:
+                self._start(keeper, now_s)
+                room -= 1
+
+    def _start(self, keeper: Keeper, now_s: float) -> None:
+        run_id = keeper.run.run_id
+        try:
+            worker = WorkerProcess(self._command, run_id, self._inbox.path, self._folder, now_s)
+        except OSError as error:
+            self._failed(keeper, 0.0, f"the run's worker cannot be started: {error}", now_s)
+            return
+        log.info("worker_started run=%d key=%s pid=%d", run_id, keeper.run.key, worker.pid)
+        self._counters.add("workers_started")
+        keeper.started(worker, now_s)
+        self._selector.register(worker.reports_fd, selectors.EVENT_READ, keeper)
+        self._write_record()
+        if keeper.policy.failures == 0 and self._deliveries.set(run_id, "starting"):
+            self._run_changed(run_id, False)
+
+    def _attend(self, keeper: Keeper, now_s: float, shutdown: Shutdown) -> None:
+        """Give the worker what orders are due."""
+        worker, run = keeper.worker, keeper.run
+        if worker is None:
+            return
+        worker.flush()
+        if keeper.wake_due:
+            keeper.wake(now_s)
+        # Once a worker: it may be finishing already, and what came since then is for the next one.
+        if run.state == "closing" and run.closing_code is not None and keeper.finish is None and not keeper.finished:
+            keeper.finish = (run.closing_code, run.closing_batch or 0)
+            worker.send(control.Finish(*keeper.finish))
+        left_s = shutdown.left_s(now_s)
+        to_stop = keeper.finish is None or keeper.refused or left_s <= 0
+        if shutdown.draining and to_stop and not keeper.stopping:
+            keeper.stopping = True
+            worker.send(control.Stop(left_s))
+        if not (run.has_backlog or keeper.finish):
+            keeper.heard_s = now_s  # nothing is expected of it
+        if keeper.finished and now_s - keeper.heard_s >= WORKER_EXIT_GRACE_S:
+            log.warning("worker_lingers run=%d pid=%d", run.run_id, worker.pid)
+            self._kill(worker)
+        elif keeper.hung(now_s):
+            log.error("worker_hung run=%d pid=%d silent_s=%.0f", run.run_id, worker.pid, now_s - keeper.heard_s)
+            self._kill(worker)
+            keeper.heard_s = now_s
+
+    # Reports.
+
+    def handle(self, keeper: Keeper, now_s: float) -> None:
+        """A worker's report pipe is readable."""
+        worker = keeper.worker
+        if worker is None:
+            return
+        try:
+            reports, closed = worker.read()
+        except ValueError as error:
+            log.error("worker_speaks_nonsense run=%d pid=%d error=%r", worker.run_id, worker.pid, str(error))
+            self._kill(worker)
+            closed, reports = True, []
+        for report in reports:
+            keeper.heard_s = now_s
+            self._take(keeper, worker, report)
+        if closed:  # the exit follows; it is reaped on SIGCHLD or at the next tick
+            self._unregister(worker)
+
+    def _take(self, keeper: Keeper, worker: WorkerProcess, report: control.Report) -> None:
+        run_id = worker.run_id
+        if isinstance(report, control.Progress):
+            keeper.waiting_progress = report
+            self._retry_progress(keeper)
+            return
+        important = True
+        if isinstance(report, control.Started):
+            worker.core = leftovers.identify(report.core_pid) if report.core_pid else None
+            self._write_record()
+            keeper.trouble = None
+            log.info("run_started run=%d mode=%s directory=%s", run_id, report.mode, report.directory)
+            self._keep(lambda: self._inbox.progress.started(run_id, msgspec.msgpack.encode(report)))
+            self._deliveries.set(run_id, "running")
+        elif isinstance(report, control.Trouble):
+            keeper.trouble = report
+            log.warning("run_trouble run=%d permanent=%s reason=%s message=%r", run_id, report.permanent, report.reason,
+                        report.message)  # fmt: skip
+            important = self._deliveries.set(run_id, "refused" if report.permanent else "retrying", report.message)
+        elif isinstance(report, control.Recovered):
+            keeper.trouble = None
+            important = self._deliveries.set(run_id, "running")
+        elif isinstance(report, control.StopRequested):
+            log.info("run_stop_requested run=%d", run_id)
+            self._deliveries.request_stop(run_id)
+        else:
+            self._finished(keeper, report)
+        self._run_changed(run_id, important)
+
+    def _finished(self, keeper: Keeper, report: control.Finished) -> None:
+        self._retry_progress(keeper)
+        keeper.finished = True
+        if keeper.finish is None:
+            log.error("worker_finished_unasked run=%d exit_code=%d", keeper.run.run_id, report.exit_code)
+            return
+        code, last = keeper.finish
+        run_id = keeper.run.run_id
+        done = self._keep(lambda: self._inbox.progress.finish(run_id, code, last))
+        if done:
+            log.info("run_finished run=%d key=%s exit_code=%d", run_id, keeper.run.key, code)
+            keeper.to_delete = True
+            keeper.trouble = None
+            self._deliveries.forget(run_id)  # the inbox says "finished" from now on
+
+    def _retry_progress(self, keeper: Keeper) -> None:
+        report = keeper.waiting_progress
+        if report is None:
+            return
+
+        def advance() -> bool:
+            self._inbox.progress.advance(
+                keeper.run.run_id, report.cursor, report.snapshot, report.delivered, report.dropped, report.late
+            )
+            return True
+
+        if self._keep(advance):
+            keeper.waiting_progress = None
+            keeper.to_delete = True
+            self._run_changed(keeper.run.run_id, False)
+
+    def _keep(self, write: Callable[[], object]) -> object:
+        """Write to the inbox; None when it cannot now, which loses nothing: the worker replays, or we try again."""
+        try:
+            return write()
+        except InboxError as error:
+            self._health.set(COMPONENT, State.RECOVERABLE, f"the inbox cannot be written: {error}")
+            return None
+
+    def _delete_confirmed(self, keeper: Keeper) -> None:
+        for _ in range(_DELETE_SLICES_PER_TURN):
+            if not keeper.to_delete:
+                return
+            keeper.to_delete = self._inbox.progress.delete_confirmed(keeper.run.run_id) == INBOX_DELETE_SLICE
+
+    # Ends.
+
+    def _reap(self, now_s: float) -> None:
+        for keeper in list(self._keepers.values()):
+            worker = keeper.worker
+            if worker is None:
+                continue
+            code = worker.poll()
+            if code is not None:
+                self.handle(keeper, now_s)  # what it said last
+                self._ended(keeper, worker, code, now_s)
+        self._reap_orphans()
+
+    def _ended(self, keeper: Keeper, worker: WorkerProcess, code: int, now_s: float) -> None:
+        worker.kill_company()
+        self._unregister(worker)
+        worker.close()
+        keeper.worker = None
+        lived_s = now_s - worker.started_s
+        log.info("worker_ended run=%d pid=%d exit_code=%d lived_s=%.1f", worker.run_id, worker.pid, code, lived_s)
+        self._write_record()
+        if keeper.finished:
+            keeper.finished = False
+            keeper.policy.failures = 0
+        elif keeper.stopping and code == 0:
+            keeper.next_start_s = now_s + RESTART_FIRST_DELAY_S
+        else:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            self._failed(keeper, lived_s, f"the run's worker {how}; its log is {worker.log_path}", now_s)
+
+    def _failed(self, keeper: Keeper, lived_s: float, what: str, now_s: float) -> None:
+        self._counters.add("workers_failed")
+        delay_s = keeper.policy.failed(lived_s, permanent=keeper.refused, jitter=self._jitter.random())
+        keeper.next_start_s = now_s + delay_s
+        run_id = keeper.run.run_id
+        log.warning("worker_failed run=%d what=%r restart_in_s=%.1f", run_id, what, delay_s)
+        message = keeper.trouble.message if keeper.trouble is not None else what
+        changed = self._deliveries.set(run_id, "refused" if keeper.refused else "retrying", message)
+        self._run_changed(run_id, changed)
+
+    def _unregister(self, worker: WorkerProcess) -> None:
+        if worker.reports_fd in self._selector.get_map():
+            self._selector.unregister(worker.reports_fd)
+
+    def _reap_orphans(self) -> None:
+        """Kill and reap what dead workers left: as subreaper we have become its parent."""
+        living = {worker.pid for worker in self.workers}
+        for pid in leftovers.children():
+            if pid not in living and leftovers.end_orphan(pid):
+                self._counters.add("orphans_reaped")
+
+    def _kill(self, worker: WorkerProcess) -> None:
+        worker.kill()
+        self._counters.add("workers_killed")
+
+    def _write_record(self) -> None:
+        living = [worker.process for worker in self.workers]
+        living += [worker.core for worker in self.workers if worker.core is not None]
+        self._record.write(living)
+
+    # Stopping.
+
+    def drained(self, now_s: float, shutdown: Shutdown) -> bool:
+        """Whether no worker lives and none has to be started any more; kills those that overstay."""
+        left_s = shutdown.left_s(now_s)
+        if not self.workers:
+            waiting = [k for k in self._keepers.values() if k.run.has_backlog or k.run.state == "closing"]
+            return left_s <= 0 or not waiting or all(keeper.refused for keeper in waiting)
+        deadline_s = shutdown.deadline_s
+        if deadline_s is not None and now_s >= deadline_s + WORKER_KILL_GRACE_S:
+            for worker in self.workers:
+                log.warning("worker_overstays run=%d pid=%d", worker.run_id, worker.pid)
+                self._kill(worker)
+        return False
+
+    def hurry(self, now_s: float, shutdown: Shutdown) -> None:
+        """The deadline has come near: tell every worker, those that finish a run too."""
+        for keeper in self._keepers.values():
+            if keeper.worker is not None:
+                keeper.stopping = True
+                keeper.worker.send(control.Stop(shutdown.left_s(now_s)))
+
+    def _show_health(self) -> None:
+        troubled = [
+            k for k in self._keepers.values() if k.trouble is not None or (k.policy.failures and k.worker is None)
+        ]
+        if not troubled:
+            self._health.set(COMPONENT, State.OK)
+            return
+        first = troubled[0]
+        said = self._deliveries.get(first.run.run_id).trouble
+        state = State.PERMANENT if all(keeper.refused for keeper in troubled) else State.RECOVERABLE
+        self._health.set(COMPONENT, state, f"{len(troubled)} of {len(self._keepers)} runs: {said}")
+
+    def close(self) -> None:
+        """Kill and reap whatever is left."""
+        for keeper in self._keepers.values():
+            worker = keeper.worker
+            if worker is not None:
+                self._kill(worker)
+                worker.wait()
+                self._unregister(worker)
+                worker.close()
+                keeper.worker = None
+        self._reap_orphans()
+        self._record.write([])
+        self._health.set(COMPONENT, State.STOPPED)
