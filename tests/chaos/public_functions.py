@@ -1,0 +1,150 @@
+"""Every public function of the client with the time within which it returns, whatever the daemon does; and the calls.
+
+    python -m tests.chaos.public_functions GO    connects, waits for the file GO, calls all, prints {name: [s, what]}
+
+Names are "client.x" and "Run.x", found by introspection: one without an entry here has no stated bound, and a test says
+so. What telemetryd does not have yet must say so at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import client
+from client import limits
+from client.not_yet import NotYet
+from client.run import Run
+
+AT_ONCE_S = 0.05
+"""The bound of what waits for nothing: the same as for a single log()."""
+GIVEN_S = 1.0
+"""The timeout given to what takes one."""
+SLACK_S = 1.5
+"""Beside a timeout: the sender's thread ends, the spool is put away."""
+INIT_S = 0.5
+"""The first `init` imports, reads git and makes the first segment."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a call may take. `call` gets the run; None: reading the attribute is the call. `last`: it ends the run."""
+
+    seconds: float
+    call: Callable[[Any], object] | None = None
+    last: bool = False
+
+
+ASKED = Bound(limits.ANSWER_TIMEOUT_S + SLACK_S)
+"""May wait for a daemon that was connected."""
+FINISH = GIVEN_S + SLACK_S
+
+BOUNDS: dict[str, Bound] = {
+    "client.init": Bound(INIT_S, lambda run: client.init(id="bounds-init", reinit="create_new")),
+    "client.finish": Bound(FINISH, lambda run: client.finish(timeout_s=GIVEN_S), last=True),
+    "client.join": Bound(FINISH, lambda run: client.join(timeout_s=GIVEN_S), last=True),
+    "client.log": Bound(AT_ONCE_S, lambda run: client.log({"x": 1})),
+    "client.define_metric": Bound(AT_ONCE_S, lambda run: client.define_metric("x")),
+    "client.login": Bound(AT_ONCE_S, lambda run: client.login()),
+    "client.before_init": Bound(AT_ONCE_S, lambda run: client.before_init("wandb.x")),
+    "Run.log": Bound(AT_ONCE_S, lambda run: run.log({"x": 1})),
+    "Run.define_metric": Bound(AT_ONCE_S, lambda run: run.define_metric("x")),
+    "Run.write_logs": Bound(AT_ONCE_S, lambda run: run.write_logs("text")),
+    "Run.flush": Bound(GIVEN_S + 0.2, lambda run: run.flush(timeout_s=GIVEN_S)),
+    "Run.finish": Bound(FINISH, lambda run: run.finish(timeout_s=GIVEN_S), last=True),
+    "Run.url": ASKED,
+    "Run.project_url": ASKED,
+    "Run.dir": ASKED,
+    "Run.sync_dir": ASKED,
+    "Run.config": Bound(AT_ONCE_S, lambda run: run.config.update({"x": 1})),
+    "Run.summary": Bound(AT_ONCE_S, lambda run: run.summary.update({"x": dict(run.summary)})),
+}
+for _name in ("disabled", "entity", "group", "id", "job_type", "offline", "path", "project", "resumed", "settings",
+              "start_time", "starting_step", "step", "sweep_id", "sweep_url"):  # fmt: skip
+    BOUNDS[f"Run.{_name}"] = Bound(AT_ONCE_S)
+BOUNDS["Run.name"] = Bound(AT_ONCE_S, lambda run: setattr(run, "name", "x"))
+BOUNDS["Run.notes"] = Bound(AT_ONCE_S, lambda run: setattr(run, "notes", "x"))
+BOUNDS["Run.tags"] = Bound(AT_ONCE_S, lambda run: setattr(run, "tags", ("x",)))
+
+
+def public_names() -> set[str]:
+    """Every public function of the module, and every public method and property of Run; classes apart."""
+    functions = {
+        f"client.{name}"
+        for name in dir(client)
+        if not name.startswith("_") and callable(value := getattr(client, name)) and not inspect.isclass(value)
+        if value is not Any
+    }
+    return functions | {f"Run.{name}" for name in dir(Run) if not name.startswith("_")} | {"Run.summary"}
+
+
+def not_yet() -> set[str]:
+    """Names that say at once that they are not supported."""
+    methods = {name for name in vars(NotYet) if not name.startswith("_")}
+    return {f"{owner}.{name}" for owner in ("client", "Run") for name in methods} & public_names()
+
+
+def bounds() -> dict[str, Bound]:
+    """The stated bounds, those of what is not there yet included."""
+
+    def refused(name: str) -> Bound:
+        owner, _, method = name.partition(".")
+        return Bound(AT_ONCE_S, lambda run: getattr(client if owner == "client" else run, method)())
+
+    return {name: refused(name) for name in not_yet()} | BOUNDS
+
+
+def call(name: str, bound: Bound, run: Run) -> tuple[float, str]:
+    """(seconds, what it returned or raised)."""
+    begun_s = time.perf_counter()
+    try:
+        result = bound.call(run) if bound.call else getattr(run, name.partition(".")[2])
+    except Exception as error:
+        result = error
+    return time.perf_counter() - begun_s, repr(result)[:200]
+
+
+def main() -> None:
+    go = Path(sys.argv[1])
+    run = client.init(id="bounds", mode="online")
+    run.log({"x": 0})
+    run.flush(timeout_s=2.0)
+    run.log({"x": 0})
+    print("ready", flush=True)
+    while not go.exists():
+        time.sleep(0.01)
+    run.log({"x": 1})
+    told: dict[str, tuple[float, str]] = {}
+    at_once = {name: bound for name, bound in bounds().items() if bound is not ASKED and not bound.last}
+    for name, bound in at_once.items():
+        told[name] = call(name, bound, run)
+    waiting = [  # all at the same time, since each may wait as long as it may
+        threading.Thread(target=lambda name=name: told.update({name: call(name, ASKED, run)}))
+        for name, bound in bounds().items()
+        if bound is ASKED
+    ]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    # The run that had a daemon, where there was one; the others never had.
+    told["Run.finish"] = call("Run.finish", BOUNDS["Run.finish"], run)
+    for name, bound in bounds().items():
+        if bound.last and name not in told:
+            fresh = client.init(id=f"bounds-{name}", reinit="finish_previous")
+            fresh.log({"x": 1})
+            told[name] = call(name, bound, fresh)
+    for left in list(client.api._active):
+        left.finish(timeout_s=0)
+    print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The daemon with the real run worker and the real wandb, offline: what went in is in the .wandb file, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from client.protocol.messages import Report
+from client.protocol.records import Config, End, Row
+from telemetryd.runs.wandb_file import history_rows
+from tests.support.daemon import Daemon
+from tests.support.processes import wait_until
+from tests.support.wire_client import WireClient
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def rows(first: int, count: int) -> list[Row]:
+    return [Row(step, time.time_ns(), {"loss": step / 8}) for step in range(first - 1, first - 1 + count)]
+
+
+def history(folder: Path) -> list[tuple[int, float]]:
+    """(step, loss) of every row in the run's .wandb files."""
+    found = []
+    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        found += [(step, values["loss"]) for step, values in history_rows(path)]
+    return found
+
+
+def test_rows_from_the_wire_are_in_the_wandb_file_and_the_run_ends_with_its_exit_code(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as client:
+        client.hello()
+        client.send(Config({"lr": 0.1}), *rows(1, 500))
+        client.send(*rows(501, 500), End(time.time_ns(), exit_code=3))
+        report = client.expect(Report, lambda report: report.state == "finished", 120)
+    assert (report.offered, report.delivered, report.pending, report.exit_code) == (1000, 1000, 0, 3)
+    assert daemon.stop(60) == 0
+    assert history(tmp_path) == [(step, step / 8) for step in range(1000)]
+    assert report.directory is not None
+    assert Path(report.directory).is_relative_to(tmp_path)
+
+
+def test_no_row_is_lost_or_doubled_when_worker_and_daemon_are_killed_in_the_middle(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as client:
+        client.hello()
+        client.send(*rows(1, 2000))
+        client.expect(Report, lambda report: report.delivered >= 1, 120)
+        for pid in daemon.workers():
+            os.kill(pid, signal.SIGKILL)
+        client.send(*rows(2001, 2000))
+        client.wait_acked()
+        daemon.kill()
+        daemon.start()
+        client.reconnect()
+        assert client.hello().acked == 4000
+        client.send(*rows(4001, 1000), End(time.time_ns(), exit_code=0))
+        report = client.expect(Report, lambda report: report.state == "finished", 150)
+    assert (report.offered, report.delivered, report.pending, report.dropped) == (5000, 5000, 0, {})
+    assert daemon.stop(60) == 0
+    assert history(tmp_path) == [(step, step / 8) for step in range(5000)]
+
+
+def test_sigterm_drains_an_open_run_and_the_next_daemon_finishes_it(daemon: Daemon, tmp_path: Path) -> None:
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as client:
+        client.hello()
+        client.send(*rows(1, 300))
+        client.wait_acked()
+        assert daemon.stop(60) == 0
+        assert "300 rows delivered, 0 pending" in daemon.told()
+        assert len(history(tmp_path)) == 300
+        daemon.start()
+        client.reconnect()
+        wait_until(lambda: client.hello().acked == 300, 20)
+        client.send(*rows(301, 10), End(time.time_ns(), exit_code=0))
+        client.expect(Report, lambda report: report.state == "finished", 120)
+    assert daemon.stop(60) == 0
+    assert history(tmp_path) == [(step, step / 8) for step in range(310)]
