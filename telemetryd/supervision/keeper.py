@@ -22,6 +22,8 @@ class Keeper:
     trouble: control.Trouble | None = None
     finish: tuple[int, int] | None = None
     """(exit code, last batch) of the Finish order that this worker was given."""
+    mode: str = ""
+    """Where the newest worker writes the run: "online" or "offline"; empty before one has told."""
     finished: bool = False
     """The worker has reported Finished."""
     stopping: bool = False

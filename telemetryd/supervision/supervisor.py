@@ -271,6 +271,7 @@ class Supervisor:
             worker.core = leftovers.identify(report.core_pid) if report.core_pid else None
             self._write_record()
             keeper.trouble = None
+            keeper.mode = report.mode
             log.info("run_started run=%d mode=%s directory=%s", run_id, report.mode, report.directory)
             self._keep(lambda: self._inbox.progress.started(run_id, msgspec.msgpack.encode(report)))
             self._deliveries.set(run_id, "running")
@@ -302,6 +303,8 @@ class Supervisor:
             log.info("run_finished run=%d key=%s exit_code=%d", run_id, keeper.run.key, code)
             keeper.to_delete = True
             keeper.trouble = None
+            # A key that came after the worker's last look, and before the run was finished, was news to no run.
+            self._key_is_news |= keeper.mode == "offline"
             self._deliveries.forget(run_id)  # the inbox says "finished" from now on
 
     def _retry_progress(self, keeper: Keeper) -> None:

@@ -237,6 +237,22 @@ def test_rows_that_come_while_a_worker_finishes_the_run_are_delivered_by_the_nex
     assert (report.delivered, report.pending, report.exit_code) == (10, 0, 6)
 
 
+def test_a_key_that_comes_while_a_run_is_finished_without_one_still_brings_it_online(
+    fake: FakeDaemon,
+) -> None:
+    fake.start(env={"FAKE_WORKER": "slow"})
+    with WireClient(fake.endpoint, mode="online") as client:
+        client.hello()
+        client.send(*rows(1, 5), end(0))
+        wait_until(lambda: len(fake.delivered()) == 5, 20, "the five rows")
+        server = os.environ["WANDB_BASE_URL"].partition("//")[2]
+        Path(os.environ["NETRC"]).write_text(f"machine {server} login user password {'0123456789' * 4}\n")
+        wait_until(lambda: "key_changed" in fake.told(), 20, fake.told)
+        (fake.state_dir / "go").touch()
+        client.expect(Report, lambda report: report.state == "finished" and report.mode == "online", 30)
+    assert fake.status()["counters"]["workers_started"] == 2
+
+
 def test_the_launchers_exit_code_counts_when_the_interpreter_just_ended(fake: FakeDaemon) -> None:
     fake.start()
     launch = new_session()

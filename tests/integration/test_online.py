@@ -22,6 +22,7 @@ from tests.support.world import World
 __all__ = ["standin", "standin_process"]
 ROWS = 300
 KEY = "0123456789" * 4
+pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
 
 
 @pytest.fixture
@@ -52,6 +53,16 @@ def wait_delivered(world: World, count: int, deadline_s: float = 60) -> None:
         lambda: run_of(world).get("delivered", 0) >= count,
         deadline_s,
         lambda: f"{count} rows delivered: {world.status()}\n{world.worker_logs()}",
+        poll_s=0.05,
+    )
+
+
+def wait_online(world: World, deadline_s: float = 60) -> None:
+    """Until the run is online. It may have ended in its file before, and is then taken up once more."""
+    wait_until(
+        lambda: run_of(world).get("mode") == "online",
+        deadline_s,
+        lambda: f"the run online: {world.status()}\n{world.worker_logs()}",
         poll_s=0.05,
     )
 
@@ -238,8 +249,6 @@ def test_a_server_that_goes_away_while_the_run_is_ended_is_told_and_gets_the_exi
     go = world.folder / "go"
     program = f"""
 import client as wandb, pathlib, time
-
-pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
 run = wandb.init(project="chaos", id="chaos")
 for i in range(5): run.log({{"i": i}})
 while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.02)
@@ -329,6 +338,7 @@ def test_a_run_without_a_key_goes_online_by_itself_when_there_is_one(world: Worl
     assert run_of(world)["mode"] == "offline"
     assert standin.runs() == []
     assert telemetryd(world, "login", KEY).returncode == 0
+    wait_online(world)
     assert_exactly_once(world)
     assert run_of(world)["mode"] == "online"
 
@@ -345,7 +355,7 @@ def test_a_run_that_ended_without_a_key_is_taken_up_when_there_is_one(world: Wor
     world.wait_settled()
     assert standin.runs() == []
     assert telemetryd(world, "login", KEY).returncode == 0
-    standin.wait_for(lambda server: server.exit_code("chaos") is not None, 30, "the run")
+    wait_online(world)
     world.wait_settled()
     assert world.numbers_in_wandb() == list(range(50))
     assert (standin.exit_code("chaos"), standin.config("chaos")) == (7, {"lr": 1})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from telemetryd.runs import predecessor
 from telemetryd.runs.errors import PredecessorError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.predecessor import Owner, RunLock, started_ticks
+from tests.support.processes import wait_until
 
 HOLDER = """
 import fcntl, os, sys, time
@@ -63,13 +63,10 @@ def test_a_holder_with_a_used_again_pid_is_left_alone_and_said(tmp_path: Path) -
 def test_a_core_that_outlived_its_worker_is_killed_and_its_temporary_files_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(10)
-    core = tmp_path / predecessor.CORE_NAME
-    core.symlink_to("/bin/sleep")
-    shell = f'exec -a {core} /bin/sh -c "sleep 600; :" --pid {gone.pid}'
-    orphan = subprocess.Popen(["/bin/bash", "-c", shell], start_new_session=True)
-    end = time.monotonic() + 10
-    while not predecessor.cores_of(gone.pid) and time.monotonic() < end:
-        time.sleep(0.01)
+    # A shell that waits for a line by itself: a command that it waits for would be a second process to look after.
+    command = [str(tmp_path / predecessor.CORE_NAME), "-c", "read line; :", "--pid", str(gone.pid)]
+    orphan = subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE, start_new_session=True)
+    wait_until(lambda: predecessor.cores_of(gone.pid), 10, "a process that looks like a wandb-core")
     left = tmp_path / "left"
     left.mkdir()
     path = tmp_path / "1.lock"
@@ -81,7 +78,8 @@ def test_a_core_that_outlived_its_worker_is_killed_and_its_temporary_files_remov
         assert not left.exists()
     finally:
         lock.release()
-        os.killpg(orphan.pid, 9)
+        orphan.kill()
+        orphan.communicate()
 
 
 def test_notes_count_only_for_the_run_they_were_written_for(tmp_path: Path) -> None:

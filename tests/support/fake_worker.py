@@ -2,7 +2,7 @@
 
 Speaks control.py with its supervisor and reads the inbox as the real one does. Each row becomes a line "session number"
 in `<state>/delivered-<run>.txt`, appended before Progress is reported: like a .wandb file, it is what was delivered,
-and a worker that starts again goes on behind its last line.
+and a worker that starts again goes on behind its last line. It is online when it finds a W&B key.
 
 FAKE_WORKER (environment):
     ""        does its work
@@ -27,6 +27,7 @@ from pathlib import Path
 
 from client.protocol import framing, records
 from telemetryd.runs import control
+from telemetryd.settings import api_key
 
 
 class FakeWorker:
@@ -48,7 +49,8 @@ class FakeWorker:
 
     def serve(self) -> int:
         core = subprocess.Popen(["sleep", "600"]) if self.mode == "child" else None
-        self.report(control.Started(str(self.output), "offline", core_pid=core.pid if core else None))
+        mode = "online" if api_key.find(api_key.server_url(os.environ), os.environ) else "offline"
+        self.report(control.Started(str(self.output.parent), mode, core_pid=core.pid if core else None))
         for _ in range(2 if self.mode == "stop" else 0):
             self.report(control.StopRequested())
         if self.mode == "refuse":

@@ -45,12 +45,13 @@ class WireClient:
         launch: str | None = None,
         pid: int | None = None,
         directory: str = "",
+        mode: str = "offline",
     ) -> None:
         self.session = session or new_session()
         self.hello_message = Hello(
             self.session,
             role=role,
-            run=RunSpec(run_id=run_id, mode="offline", directory=directory) if role == "train" else None,
+            run=RunSpec(run_id=run_id, mode=mode, directory=directory) if role == "train" else None,
             launch=launch,
             pid=os.getpid() if pid is None else pid,
             host=os.uname().nodename,
