@@ -31,6 +31,7 @@ KNOWN: dict[str, str] = {
     "workers_killed": "run workers killed: hung, or late at shutdown",
     "orphans_reaped": "processes left behind by run workers",
     "inboxes_moved_aside": "damaged inbox databases moved aside at start",
+    "inboxes_put_back": "removed inbox databases made anew from what the open file held",
 }
 
 

@@ -5,6 +5,7 @@ intake.py  hello and records in: dedupe, trimming, session ends
 progress.py  out again: cursor and snapshot, deletion of what is confirmed, closing and finishing of runs
 ledger.py  offered = delivered + dropped + pending, per run and in total
 survey.py  what a payload holds (pure)
+home.py  the file at its place, and back there when somebody removed it
 database.py  the connection, its transactions and errors
 adopt.py   spool folders of dead processes
 """

@@ -3,6 +3,7 @@
 Invariants
 * WAL mode, synchronous=NORMAL: a commit survives SIGKILL of every process.
 * A connection belongs to the thread that opened it; several in one daemon wait for each other's transactions.
+* With a Home (home.py) it stays with the file at its path: another thread may have it opened anew between two uses.
 * A damaged database is moved aside at start and never opened again; nothing is deleted.
 """
 
@@ -12,6 +13,7 @@ import contextlib
 import logging
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from telemetryd.errors import InboxCorruptError, InboxError, InboxUnavailableError, PlaceError
+from telemetryd.inbox.home import SIDE_FILES, Home, free_name
 from telemetryd.limits import (
     INBOX_BUSY_TIMEOUT_S,
     INBOX_CHECK_MAX_BYTES,
@@ -31,24 +34,71 @@ log = logging.getLogger(__name__)
 
 BASE_VERSION = 1
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
-_SIDE_FILES = ("", "-wal", "-shm")
 
 
 class Database:
     """One connection to the inbox, with write transactions."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, home: Home | None = None) -> None:
         """Connect. Raises InboxUnavailableError or InboxCorruptError; the schema is not looked at (see `prepare`)."""
         self.path = path
+        self._home = home
+        self._in_use = threading.RLock()
+        """Held in each use, so that `held` can wait for its end. Nobody contends for it otherwise."""
+        self._open: sqlite3.Connection | None = None
+        self._depth = 0
+        self._checkpoint_due = False
+        self.reopen()
+        if home is not None:
+            home.join(self)
+
+    def reopen(self) -> None:
+        """Connect to the file that is at the path now. Raises as the constructor does."""
         with _translated():
-            self._connection = sqlite3.connect(path, timeout=INBOX_BUSY_TIMEOUT_S, isolation_level=None)
+            self._open = sqlite3.connect(
+                self.path, timeout=INBOX_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=self._home is None
+            )
             try:
                 self._set_up()
             except BaseException:
-                self._connection.close()
+                self.let_go()
                 raise
-        self._depth = 0
-        self._checkpoint_due = False
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            raise InboxUnavailableError(f"the inbox {self.path} is not open")
+        return self._open
+
+    # For Home.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._open is not None
+
+    def held(self) -> contextlib.AbstractContextManager[object]:
+        """Waits until nobody uses the connection, and keeps it so within the block."""
+        return self._in_use
+
+    def copy_to(self, path: Path) -> None:
+        """All that is committed, into a new database. Raises sqlite3.Error."""
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
+
+    def let_go(self) -> None:
+        """Close the connection."""
+        connection, self._open = self._open, None
+        if connection is not None:
+            connection.close()
+
+    def stay_home(self) -> None:
+        """Put the file back if somebody has removed it. Raises InboxUnavailableError."""
+        if self._home is not None:
+            self._home.ensure(self)
+
+    def _right_to_write(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._home is None else self._home.writing(self)
 
     def _set_up(self) -> None:
         execute = self._connection.execute
@@ -70,18 +120,19 @@ class Database:
         if self._depth:
             yield
             return
-        with _translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-        self._depth = 1
-        try:
-            yield
+        with self._right_to_write(), self._in_use:
             with _translated():
-                self._connection.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-        finally:
-            self._depth = 0
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield
+                with _translated():
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._depth = 0
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -89,14 +140,15 @@ class Database:
         if self._depth:
             yield
             return
-        with _translated():
-            self._connection.execute("BEGIN")
-        self._depth = 1
-        try:
-            yield
-        finally:
-            self._depth = 0
-            self._roll_back()
+        with self._in_use:
+            with _translated():
+                self._connection.execute("BEGIN")
+            self._depth = 1
+            try:
+                yield
+            finally:
+                self._depth = 0
+                self._roll_back()
 
     def _roll_back(self) -> None:
         if not self._connection.in_transaction:  # SQLite rolled back by itself, as on a full disk
@@ -108,17 +160,17 @@ class Database:
 
     def execute(self, sql: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run one statement. Raises as `transaction` does."""
-        with _translated():
+        with self._in_use, _translated():
             return self._connection.execute(sql, arguments)
 
     def rows(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a query. Raises as `transaction` does."""
-        with _translated():
+        with self._in_use, _translated():
             return self._connection.execute(sql, arguments).fetchall()
 
     def row(self, sql: str, arguments: tuple[Any, ...] = ()) -> Any:
         """The first row of a query, or None. Raises as `transaction` does."""
-        with _translated():
+        with self._in_use, _translated():
             return self._connection.execute(sql, arguments).fetchone()
 
     def used_bytes(self) -> int:
@@ -135,18 +187,23 @@ class Database:
         waiting for readers, once no page is free any more.
         """
         (free,) = self.row("PRAGMA freelist_count")
-        with _translated():
+        if not free and not self._checkpoint_due:
+            return
+        with self._right_to_write(), self._in_use, _translated():
             if free:
                 # A script, because `execute` steps once, and each step gives back a single page.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
                 self._checkpoint_due = True
-            elif self._checkpoint_due:
+            else:
                 busy, logged, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._checkpoint_due = bool(busy) or copied < logged
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
-        self._connection.close()
+        if self._home is not None:
+            self._home.leave(self)
+        with self._in_use:
+            self.let_go()
 
 
 def prepare(path: Path, *, now_s: float | None = None) -> Path | None:
@@ -199,13 +256,9 @@ def _check(path: Path) -> None:
 
 
 def _move_aside(path: Path, stamp: int) -> Path:
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    number = 0
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    aside = free_name(path, "corrupt", stamp)
     try:
-        for suffix in _SIDE_FILES:
+        for suffix in ("", *SIDE_FILES):
             source = Path(f"{path}{suffix}")
             if source.exists():
                 source.rename(f"{aside}{suffix}")

@@ -16,6 +16,7 @@ import msgspec
 
 from client.protocol.messages import Hello, RunSpec
 from telemetryd.errors import InboxUnavailableError
+from telemetryd.inbox.home import identity
 from telemetryd.inbox.ledger import SESSIONS_OF_RUN, Account, of_sessions
 from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
 
@@ -51,15 +52,46 @@ class InboxReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._identity = identity(path)
+        self._known: tuple[int, str, int] | None = None
+        """Number, key and birth of the run that was asked for."""
         try:
-            self._connection = sqlite3.connect(
-                f"file:{quote(str(path.absolute()))}?mode=ro",
-                uri=True,
-                timeout=INBOX_BUSY_TIMEOUT_S,
-                isolation_level=None,
-            )
+            self._connection = self._connect()
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {path} cannot be opened: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(str(self.path.absolute()))}?mode=ro",
+            uri=True,
+            timeout=INBOX_BUSY_TIMEOUT_S,
+            isolation_level=None,
+        )
+
+    def follow(self) -> bool:
+        """Go on in the file that the daemon has put back after somebody removed it (home.py); True when that was done.
+
+        Its batches have the numbers they had. A file without this run is not the daemon's, and passed over.
+        """
+        now = identity(self.path)
+        if None in now or now == self._identity or self._known is None:
+            return False
+        before, connection = self._connection, None
+        try:
+            connection = self._connect()
+            theirs = connection.execute(
+                "SELECT run_id, key, created_ns FROM runs WHERE run_id = ?", (self._known[0],)
+            ).fetchone()
+        except sqlite3.Error:
+            theirs = None
+        if theirs != self._known:
+            if connection is not None:
+                connection.close()
+            return False
+        assert connection is not None
+        self._connection, self._identity = connection, now
+        before.close()
+        return True
 
     def run(self, run_id: int) -> RunRow:
         """The run's row. Raises also LookupError when there is no such run."""
@@ -70,6 +102,7 @@ class InboxReader:
         if found is None:
             raise LookupError(f"the inbox {self.path} has no run {run_id}")
         key, spec, created_ns, cursor, snapshot, delivered, late, dropped = found
+        self._known = run_id, key, created_ns
         return RunRow(
             run_id,
             key,

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from telemetryd.inbox.database import Database
+from telemetryd.inbox.home import Home
 from telemetryd.inbox.intake import Intake
 from telemetryd.inbox.ledger import Ledger
 from telemetryd.inbox.progress import Progress
@@ -16,10 +17,13 @@ FILE_NAME = "inbox.sqlite3"
 class Inbox:
     """One thread's connection to the inbox. `database.prepare` must have run before."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises InboxUnavailableError or InboxCorruptError."""
+    def __init__(self, path: Path, home: Home | None = None) -> None:
+        """`home`: the place that all connections of this process share.
+
+        Raises InboxUnavailableError or InboxCorruptError.
+        """
         self.path = path
-        self.database = Database(path)
+        self.database = Database(path, home)
         self.intake = Intake(self.database)
         self.progress = Progress(self.database)
         self.ledger = Ledger(self.database)

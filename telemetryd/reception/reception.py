@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Any, Protocol
 
 from client.protocol import frames
@@ -20,6 +19,7 @@ from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.status import Health, State
+from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
     PROBE_INTERVAL_S,
@@ -60,7 +60,7 @@ class Reception:
     def __init__(
         self,
         endpoint: str,
-        inbox_path: Path,
+        home: Home,
         inbox_max_bytes: int,
         identity: dict[str, Any],
         listener: Listener,
@@ -69,7 +69,7 @@ class Reception:
         deliveries: Deliveries,
     ) -> None:
         """Bind the endpoint, which must have been claimed. Raises PlaceError or AlreadyServingError."""
-        self._inbox_path = inbox_path
+        self._home = home
         self._inbox_max_bytes = inbox_max_bytes
         self._identity = identity
         self._listener = listener
@@ -98,7 +98,7 @@ class Reception:
 
     def _main(self) -> None:
         try:
-            inbox = Inbox(self._inbox_path)
+            inbox = Inbox(self._home.path, self._home)
         except InboxError as error:
             self._health.set(COMPONENT, State.PERMANENT, f"the inbox cannot be opened: {error}")
             self._listener.sessions_changed()

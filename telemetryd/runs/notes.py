@@ -53,7 +53,9 @@ class Notebook:
             self.notes = stored
 
     def save(self) -> None:
-        """Keep the notes as they are now. Raises OSError."""
+        """Keep the notes as they are now, in a folder made anew where somebody has removed it. Raises OSError."""
+        for folder in (self._path.parent.parent, self._path.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
         beside = self._path.with_suffix(".new")
         with beside.open("wb") as stream:
             stream.write(msgspec.json.encode(self.notes))

@@ -102,9 +102,26 @@ class RunLock:
             if not _wait(self._try_lock, deadline):
                 raise PredecessorError(f"{self.path} is still locked by {holder}: end that process")
         self._clean_up_after(self._owner(), deadline)
+        self._sign(temp_dir)
+
+    def _sign(self, temp_dir: Path) -> None:
         owner = Owner(os.getpid(), started_ticks(os.getpid()) or 0, str(temp_dir))
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, msgspec.json.encode(owner), 0)
+
+    def hold_on(self, temp_dir: Path) -> None:
+        """Take the lock anew where somebody has removed its file: the next worker must find this one. Raises OSError,
+        BlockingIOError when another worker has it."""
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
+                return
+        except FileNotFoundError:
+            pass
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        before, self._fd = self._fd, os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(before)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._sign(temp_dir)
 
     def release(self) -> None:
         """Let the next worker in; nothing of this one is left."""

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from telemetryd.inbox.reader import InboxReader
 from telemetryd.runs import control
@@ -48,7 +48,10 @@ class Worker:
         notebook: Notebook,
         orders: Orders,
         reports: Reports,
+        settle_again: Callable[[], None] = lambda: None,
     ) -> None:
+        """`settle_again` is called when the daemon has made the state folder anew: what lies there must be put back."""
+        self._settle_again = settle_again
         self._reader = reader
         self._run_id = run_id
         self._sink = sink
@@ -139,6 +142,9 @@ class Worker:
         delivery = self._delivery
         if delivery.unconfirmed_rows >= UNCONFIRMED_MAX_ROWS:
             return False
+        if self._reader.follow():
+            log.warning("inbox_followed path=%s", self._reader.path)
+            self._settle_again()
         upto = self._finish.last if self._finish is not None else _NO_LIMIT
         self._newest = max(self._newest, self._reader.newest(self._run_id))
         batches = self._reader.batches(self._run_id, delivery.taken, upto, READ_MAX_BYTES)

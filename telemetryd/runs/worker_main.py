@@ -97,7 +97,13 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             on_stop=reports.stop_requested,
         )
         delivery = Delivery(sink, run.cursor, run.snapshot, late=notebook.notes.late)
-        Worker(reader, options.run, sink, delivery, notebook, orders, reports).run()
+
+        def settle_again() -> None:
+            process.lock.hold_on(process.temp_dir)
+            notebook.save()
+            os.chdir(process.lock.path.parent)
+
+        Worker(reader, options.run, sink, delivery, notebook, orders, reports, settle_again).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,6 +30,7 @@ from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.status import Health, State
 from telemetryd.inbox import database
+from telemetryd.inbox.home import Home
 from telemetryd.inbox.ledger import Account
 from telemetryd.inbox.store import FILE_NAME, Inbox
 from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACUUM_PAGES, TICK_S, UNUSED_EXIT_AFTER_S
@@ -76,12 +77,14 @@ def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAN
     _set_up_logging(settings.log_level)
     with contextlib.ExitStack() as stack:
         state_folder.make(settings.state_dir)
-        stack.enter_context(state_folder.lock(settings.state_dir))
+        folder_lock = state_folder.FolderLock(settings.state_dir)
+        stack.callback(folder_lock.release)
         socket_lock = endpoint.claim(settings.endpoint)
         stack.callback(socket_lock.release)
         inbox_path = settings.state_dir / FILE_NAME
         aside = database.prepare(inbox_path)
-        daemon = Daemon(settings, inbox_path, worker_command, inbox_moved_aside=aside is not None)
+        home = Home(inbox_path, folder_lock.hold_on)
+        daemon = Daemon(settings, home, worker_command, inbox_moved_aside=aside is not None)
         return daemon.run()
 
 
@@ -89,9 +92,11 @@ class Daemon:
     """One daemon's life. Also the Listener of its reception."""
 
     def __init__(
-        self, settings: ServeSettings, inbox_path: Path, worker_command: Sequence[str], *, inbox_moved_aside: bool
+        self, settings: ServeSettings, home: Home, worker_command: Sequence[str], *, inbox_moved_aside: bool
     ) -> None:
         self._settings = settings
+        self._home = home
+        self._returns_heeded = 0
         self._health = Health()
         self._counters = Counters()
         self._deliveries = Deliveries()
@@ -112,14 +117,14 @@ class Daemon:
         _raise_descriptor_limit()
         for component in ("reception", "adoption"):
             self._health.set(component, State.STARTING)
-        self._inbox = Inbox(inbox_path)
+        self._inbox = Inbox(home.path, home)
         self._health.set("inbox", State.OK)
         self._delivered_before = self._inbox.ledger.total().delivered
         self._forget_old_runs()
         self._identity = self._facts()
         self._reception = Reception(
             settings.endpoint,
-            inbox_path,
+            home,
             settings.inbox_max_bytes,
             self._identity,
             self,
@@ -139,7 +144,7 @@ class Daemon:
             self._selector,
         )
         self._undertaker = Undertaker(
-            inbox_path,
+            home,
             settings.spool_dir,
             settings.inbox_max_bytes,
             self._health,
@@ -279,6 +284,8 @@ class Daemon:
     def _look(self, now_s: float) -> bool:
         """One round of everything that is not urgent; True when the daemon is done."""
         try:
+            self._inbox.database.stay_home()
+            self._heed_returns()
             self._supervisor.look(now_s, self._shutdown)
             self._inbox.database.give_back(INBOX_VACUUM_PAGES)
             if not self._shutdown.draining and self._may_leave(now_s):
@@ -287,6 +294,15 @@ class Daemon:
         except InboxError as error:
             self._health.set("inbox", State.RECOVERABLE, str(error))
         return self._shutdown.draining and self._supervisor.drained(now_s, self._shutdown)
+
+    def _heed_returns(self) -> None:
+        """The inbox's file was removed, perhaps with all the state folder, and put back by one of the threads."""
+        new = self._home.returns - self._returns_heeded
+        if new:
+            self._returns_heeded += new
+            self._counters.add("inboxes_put_back", new)
+            state_folder.write_facts(self._settings.state_dir, self._identity)
+            self._supervisor.folder_lost()
 
     def _heed_signals(self, now_s: float) -> None:
         while self._signals > self._shutdown.asked:

@@ -35,6 +35,8 @@ class Keeper:
     """Since when none of the run's sessions has been open."""
     waiting_progress: control.Progress | None = None
     """A report that the inbox could not take yet."""
+    notes: bytes = b""
+    """What the last worker had noted for the next one (runs/notes.py): a copy, for when its file is removed."""
     to_delete: bool = False
     """Confirmed batches are still to be deleted."""
 

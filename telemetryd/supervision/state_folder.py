@@ -33,27 +33,46 @@ def make(state_dir: Path) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def lock(state_dir: Path) -> Iterator[None]:
-    """One daemon per state folder. Raises AlreadyServingError, or PlaceError when the folder cannot be written."""
-    path = state_dir / LOCK_NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise PlaceError(
-            f"the state folder {state_dir} cannot be written ({error.strerror}): choose another --state-dir"
-        ) from error
-    try:
+class FolderLock:
+    """One daemon per state folder, held until `release`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises AlreadyServingError, or PlaceError when the folder cannot be written."""
+        self._state_dir = state_dir
+        self._path = state_dir / LOCK_NAME
+        self._descriptor = self._take()
+
+    def _take(self) -> int:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise PlaceError(
+                f"the state folder {self._state_dir} cannot be written ({error.strerror}): choose another --state-dir"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(descriptor)
             raise AlreadyServingError(
-                f"another daemon{_holder(state_dir)} uses the state folder {state_dir}: use it, stop it, or choose"
-                " another --state-dir"
+                f"another daemon{_holder(self._state_dir)} uses the state folder {self._state_dir}: use it, stop it,"
+                " or choose another --state-dir"
             ) from None
-        yield
-    finally:
-        os.close(descriptor)
+        return descriptor
+
+    def hold_on(self) -> None:
+        """Make the folder and the lock anew where somebody has removed them. Raises as the constructor does."""
+        make(self._state_dir)
+        try:
+            there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            before, self._descriptor = self._descriptor, self._take()
+            os.close(before)
+
+    def release(self) -> None:
+        """Let another daemon have the folder."""
+        os.close(self._descriptor)
 
 
 def _holder(state_dir: Path) -> str:
@@ -64,9 +83,8 @@ def _holder(state_dir: Path) -> str:
         return ""
 
 
-@contextlib.contextmanager
-def facts_file(state_dir: Path, facts: dict[str, Any]) -> Iterator[None]:
-    """daemon.json: who serves here, for people and scripts; gone after a clean stop."""
+def write_facts(state_dir: Path, facts: dict[str, Any]) -> None:
+    """daemon.json: who serves here, for people and scripts."""
     path = state_dir / FACTS_NAME
     partial = path.with_suffix(".json.partial")
     try:
@@ -74,7 +92,13 @@ def facts_file(state_dir: Path, facts: dict[str, Any]) -> Iterator[None]:
         partial.replace(path)
     except OSError as error:
         log.warning("facts_not_written path=%s error=%r", path, str(error))
+
+
+@contextlib.contextmanager
+def facts_file(state_dir: Path, facts: dict[str, Any]) -> Iterator[None]:
+    """`write_facts`; gone after a clean stop."""
+    write_facts(state_dir, facts)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        (state_dir / FACTS_NAME).unlink(missing_ok=True)

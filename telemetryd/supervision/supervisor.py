@@ -11,6 +11,7 @@ Runs on the daemon's main thread, which owns it. Only this process writes to the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -88,6 +89,16 @@ class Supervisor:
     def workers(self) -> list[WorkerProcess]:
         """The workers that live, or have not been reaped."""
         return [keeper.worker for keeper in self._keepers.values() if keeper.worker is not None]
+
+    def folder_lost(self) -> None:
+        """The state folder was removed and made anew: put there what it had, and tell the workers to look."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write_record()
+        for keeper in self._keepers.values():
+            if keeper.worker is not None:
+                keeper.worker.send(control.Wake())
+            elif keeper.notes and not (notes := self._notes_of(keeper)).exists():
+                notes.write_bytes(keeper.notes)
 
     def settled(self) -> bool:
         """Whether nothing more can be delivered: every run is finished, or refused until somebody acts."""
@@ -355,6 +366,8 @@ class Supervisor:
         self._unregister(worker)
         worker.close()
         keeper.worker = None
+        with contextlib.suppress(OSError):  # it had none, or the folder is gone
+            keeper.notes = self._notes_of(keeper).read_bytes()
         lived_s = now_s - worker.started_s
         log.info("worker_ended run=%d pid=%d exit_code=%d lived_s=%.1f", worker.run_id, worker.pid, code, lived_s)
         self._write_record()
@@ -366,6 +379,9 @@ class Supervisor:
         else:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             self._failed(keeper, lived_s, f"the run's worker {how}; its log is {worker.log_path}", now_s)
+
+    def _notes_of(self, keeper: Keeper) -> Path:
+        return self._folder / f"{keeper.run.run_id}.json"
 
     def _failed(self, keeper: Keeper, lived_s: float, what: str, now_s: float) -> None:
         self._counters.add("workers_failed")

@@ -23,6 +23,7 @@ from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.adopt import Adopter, NoRoomError
+from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import ADOPT_INTERVAL_S, FOREIGN_SILENCE_S, RECONNECT_GRACE_S
 from telemetryd.supervision import leftovers
@@ -42,7 +43,7 @@ class Undertaker:
 
     def __init__(
         self,
-        inbox_path: Path,
+        home: Home,
         spool_dir: Path,
         inbox_max_bytes: int,
         health: Health,
@@ -51,7 +52,7 @@ class Undertaker:
         changed: Callable[[set[int]], None],
     ) -> None:
         """`changed` is called on this thread with the runs of sessions that were adopted or lost."""
-        self._inbox_path = inbox_path
+        self._home = home
         self._spool_dir = spool_dir
         self._max_bytes = inbox_max_bytes
         self._health = health
@@ -82,7 +83,7 @@ class Undertaker:
 
     def _main(self) -> None:
         try:
-            inbox = Inbox(self._inbox_path)
+            inbox = Inbox(self._home.path, self._home)
         except InboxError as error:
             self._health.set(COMPONENT, State.PERMANENT, f"the inbox cannot be opened: {error}")
             return

@@ -36,8 +36,6 @@ class Cell:
     waits: bool = False
     trainer_dies: bool = False
     settle_s: float = 90.0
-    known: str = ""
-    """Why it fails as things stand; empty: it passes."""
 
     @property
     def id(self) -> str:

@@ -41,8 +41,6 @@ def line(one: Cell, result: dict[str, Any]) -> str:
     begin = key(one.part, one.fault)
     if result["skipped"]:
         return f"{begin} not played: {result['skipped']} | | | | | | |"
-    if one.known:
-        return f"{begin} known to fail: {one.known} | | | | | | |"
     numbers = [f"{result[name]:,}" for name in ("logged", "in_wandb", "missing", "doubled", "exceptions")]
     return f"{begin} {' | '.join(numbers)} | {result['longest_ms']:.2f} ms | {result['p999_ms']:.2f} ms |"
 

@@ -69,14 +69,7 @@ def results() -> Iterator[list[Result]]:
         Path(OUT).write_text(json.dumps([result.as_json() for result in found], indent=1))
 
 
-def _parameters() -> list[object]:
-    return [
-        pytest.param(one, id=one.id, marks=[pytest.mark.xfail(strict=True, reason=one.known)] if one.known else [])
-        for one in all_cells()
-    ]
-
-
-@pytest.mark.parametrize("one", _parameters())
+@pytest.mark.parametrize("one", all_cells(), ids=lambda one: one.id)
 def test_training_neither_waits_nor_raises_and_every_row_arrives_once(
     one: Cell, matrix: Matrix, results: list[Result], short_path: Path
 ) -> None:

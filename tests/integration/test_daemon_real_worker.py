@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -66,6 +67,50 @@ def test_no_row_is_lost_or_doubled_when_worker_and_daemon_are_killed_in_the_midd
     assert (report.offered, report.delivered, report.pending, report.dropped) == (5000, 5000, 0, {})
     assert daemon.stop(60) == 0
     assert history(tmp_path) == [(step, step / 8) for step in range(5000)]
+
+
+def test_no_row_is_lost_or_doubled_when_the_state_folder_is_removed_and_the_worker_killed_after_it(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as client:
+        client.hello()
+        client.send(*rows(1, 2000))
+        client.expect(Report, lambda report: report.delivered >= 1, 120)
+        shutil.rmtree(daemon.state_dir, ignore_errors=True)
+        client.send(*rows(2001, 2000))
+        client.expect(Report, lambda report: report.delivered >= 2001, 120)
+        (worker,) = daemon.workers()
+        os.kill(worker, signal.SIGKILL)
+        client.send(*rows(4001, 1000), End(time.time_ns(), exit_code=0))
+        report = client.expect(Report, lambda report: report.state == "finished", 150)
+    assert (report.offered, report.delivered, report.pending, report.dropped) == (5000, 5000, 0, {})
+    status = daemon.status()
+    assert status["counters"]["inboxes_put_back"] >= 1
+    assert status["counters"]["workers_started"] == 2, "the removal itself costs no restart"
+    assert (daemon.state_dir / "daemon.json").exists()
+    assert daemon.stop(60) == 0
+    assert history(tmp_path) == [(step, step / 8) for step in range(5000)]
+
+
+@pytest.mark.leaves_files(
+    "what would tell the next worker of a killed one's temporary folder is removed with the state"
+)
+def test_a_state_folder_removed_while_no_worker_lives_costs_no_row_and_doubles_none(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as client:
+        client.hello()
+        client.send(*rows(1, 2000))
+        client.expect(Report, lambda report: report.delivered >= 1, 120)
+        (worker,) = daemon.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: "worker_failed" in daemon.told(), 20, daemon.told)
+        shutil.rmtree(daemon.state_dir, ignore_errors=True)
+        client.send(*rows(2001, 1000), End(time.time_ns(), exit_code=0))
+        report = client.expect(Report, lambda report: report.state == "finished", 150)
+    assert (report.offered, report.delivered, report.pending, report.dropped) == (3000, 3000, 0, {})
+    assert daemon.stop(60) == 0
+    assert history(tmp_path) == [(step, step / 8) for step in range(3000)]
 
 
 def test_sigterm_drains_an_open_run_and_the_next_daemon_finishes_it(daemon: Daemon, tmp_path: Path) -> None:
