@@ -278,7 +278,7 @@ def test_a_spool_that_a_dead_process_left_is_adopted_and_its_folder_removed(fake
     run = wait_run(fake, "finished")
     assert (run["offered"], run["delivered"], run["exit_code"]) == (49, 49, 4)
     assert fake.delivered() == [(hello.session, number) for number in range(1, 50)]
-    assert not folder.exists()
+    wait_until(lambda: not folder.exists(), 20, "the removal of the folder, which comes last")
 
 
 def test_a_process_that_died_without_an_end_is_lost_and_only_what_was_not_acked_is_taken_from_its_spool(
@@ -295,8 +295,8 @@ def test_a_process_that_died_without_an_end_is_lost_and_only_what_was_not_acked_
     run = wait_run(fake, "finished")
     assert (run["delivered"], run["exit_code"]) == (42, 255)
     assert fake.delivered() == [(owner.session, number) for number in range(1, 43)]
-    assert not folder.exists()
-    assert fake.status()["counters"]["sessions_lost"] == 1
+    wait_until(lambda: not folder.exists(), 20, "the removal of the folder, which comes last")
+    wait_until(lambda: fake.status()["counters"]["sessions_lost"] == 1, 20, "its count")
 
 
 def test_a_living_owners_spool_is_left_alone(fake: FakeDaemon) -> None:
