@@ -1,4 +1,4 @@
-"""What is known of the training process without running anything: program, host, user, git.
+"""What is known of the training process without running anything: program, host, git.
 
 Git is read from its files, because starting `git` would cost milliseconds in `init` and may hang on a network disk.
 What cannot be told is absent.
@@ -7,7 +7,6 @@ What cannot be told is absent.
 from __future__ import annotations
 
 import configparser
-import getpass
 import os
 import platform
 import re
@@ -49,7 +48,6 @@ def metadata() -> dict[str, Any]:
         "args": sys.argv[1:],
         "cwd": os.getcwd(),  # noqa: PTH109 - Path.cwd() is the same call
         "host": socket.gethostname(),
-        "username": _username(),
         "x_executable": sys.executable or None,
         "python": platform.python_version(),
         "os": platform.platform(aliased=True),
@@ -144,10 +142,3 @@ def _below(path: str | None, root: Path) -> str | None:
     if path is None or not Path(path).is_relative_to(root):
         return None
     return str(Path(path).relative_to(root))
-
-
-def _username() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return None
