@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from client import guard, places, process_info
+from client import guard, job, places, process_info
 from client import settings as settings_module
 from client.config import Config, defaults, parse_config
 from client.disabled_run import DisabledRun
@@ -31,6 +31,7 @@ from client.limits import CONFIG_IN_HELLO_BYTES, EXIT_TIMEOUT_S
 from client.policy import Policy
 from client.preinit import PreInitObject, before_init
 from client.protocol.messages import Hello, RunSpec
+from client.ranks import Place
 from client.report import FinishReport
 from client.run import Run
 from client.session import Session
@@ -173,11 +174,13 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
     config.update(given, allow_val_change=True)
     plain_config = msgspec.msgpack.decode(encode_row_data(config.as_dict()))
     resume_file = Path(resolved.directory) / "wandb" / "wandb-resume.json" if resolved.resume == "auto" else None
-    run_id = resolved.run_id or _stored_run_id(resume_file) or process_info.new_run_id()
+    project = resolved.project or process_info.project_name()
+    run_id = resolved.run_id or _stored_run_id(resume_file)
+    here, run_id = _place(resolved, run_id, project)
     spec = RunSpec(
         run_id=run_id,
         entity=resolved.entity,
-        project=resolved.project or process_info.project_name(),
+        project=project,
         name=resolved.name,
         notes=resolved.notes,
         tags=list(resolved.tags),
@@ -203,7 +206,12 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
         start_time_ns=time.time_ns(),
         client_version=VERSION,
     )
-    run = Run(spec, open_stream(hello, resolved.policy), resolved, _ended(resume_file))
+    if here is not None:
+        job.tell(hello, here)
+    stream = open_stream(hello, resolved.policy)
+    if here is not None:
+        stream.record(job.record(here, hello, resolved.policy))
+    run = Run(spec, stream, resolved, _ended(resume_file))
     run._adopt_config(config, send=is_large)
     _store_run_id(resume_file, run_id)
     hooks.install(_end_all)
@@ -212,6 +220,26 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
     if resolved.reinit != "create_new":
         _set_global(run)
     return run
+
+
+def _place(resolved: RunSettings, run_id: str | None, project: str) -> tuple[Place | None, str]:
+    """(where this process stands among the ranks of the run, or None for a run of its own; the run's id)."""
+    here = job.place()
+    of_all = os.environ.get("WANDB_RUN_ID") or os.environ.get("TELEMETRYD_RUN_ID")
+    apart = resolved.group is not None and resolved.policy.ranks is None and (run_id is None or run_id != of_all)
+    if here is None:
+        run_id = run_id or process_info.new_run_id()
+        job.hand_on(run_id)
+        return None, run_id
+    if apart:
+        return None, run_id or process_info.new_run_id()
+    if run_id is None:
+        scope = "\0".join((resolved.entity or "", project, resolved.group or "", resolved.job_type or ""))
+        run_id = job.run_id_for(here, scope)
+        if run_id is None:
+            job.told_nothing_in_common(here, silent=resolved.silent)
+            return None, process_info.new_run_id()
+    return here, run_id
 
 
 def _start_disabled(resolved: RunSettings, given: dict[str, Any]) -> Run:

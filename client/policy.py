@@ -19,6 +19,7 @@ from client.limits import (
     ON_FULL_TIMEOUT_S,
     SPOOL_MAX_BYTES,
 )
+from client.protocol import rank_policy
 
 STOP_SIGNALS = {
     "SIGINT": signal.SIGINT,
@@ -31,6 +32,10 @@ STOP_SIGNALS = {
 @dataclass(frozen=True)
 class Policy:
     """See the module's head.
+
+    `ranks` is what becomes of a distributed job's values (rank_policy.py; None: the daemon's setting),
+    `ranks_timeout_s` how long a row waits for the other ranks, `ranks_series_max` how many series `rank{r}/key` there
+    may be.
 
     `on_full`: "drop" loses and counts the newest row at a cap; "block" lets the call that logs it wait for room, at
     most `on_full_timeout_s`, and only then drops it. `stop_signal` is sent to this process when somebody presses W&B's
@@ -46,6 +51,9 @@ class Policy:
     on_full: str = "drop"
     on_full_timeout_s: float = ON_FULL_TIMEOUT_S
     stop_signal: signal.Signals | None = signal.SIGINT
+    ranks: str | None = None
+    ranks_timeout_s: float | None = None
+    ranks_series_max: int | None = None
     on_drop: Callable[[dict[str, int]], object] | None = None
     on_error: Callable[[str, str], object] | None = None
     on_lag: Callable[[int, float], object] | None = None
@@ -60,6 +68,9 @@ _ENVIRONMENT = {
     "on_full": "TELEMETRYD_ON_FULL",
     "on_full_timeout_s": "TELEMETRYD_ON_FULL_TIMEOUT_S",
     "stop_signal": "TELEMETRYD_STOP_SIGNAL",
+    "ranks": "TELEMETRYD_RANKS",
+    "ranks_timeout_s": "TELEMETRYD_RANKS_TIMEOUT_S",
+    "ranks_series_max": "TELEMETRYD_RANKS_SERIES_MAX",
 }
 
 
@@ -85,8 +96,12 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
 def _parse(name: str, value: Any) -> Any:
     if name.endswith("_bytes"):
         return amounts.size_bytes(value, CAP_MIN_BYTES)
-    if name == "on_full_timeout_s":
+    if name in ("on_full_timeout_s", "ranks_timeout_s"):
         return amounts.duration_s(value, ON_FULL_TIMEOUT_MAX_S)
+    if name == "ranks":
+        return rank_policy.parse(value).text()
+    if name == "ranks_series_max":
+        return _count(value)
     if name == "on_full":
         if value not in ("drop", "block"):
             raise ValueError("must be drop or block")
@@ -99,3 +114,10 @@ def _parse(name: str, value: Any) -> Any:
     if callable(value):
         return value
     raise ValueError("must be a function")
+
+
+def _count(value: Any) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isdecimal():
+        raise ValueError("must be a whole number, 0 or more")
+    return int(text)

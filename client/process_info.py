@@ -40,6 +40,16 @@ def project_name(environ_program: str | None = None) -> str:
     return f"{root.name}-{folder.relative_to(root)}".replace(os.sep, "_")
 
 
+def program_key() -> str:
+    """What tells one program of a job from another, alike on every node: its path below the working directory."""
+    path = _program_path()
+    if path is None or (main := sys.modules.get("__main__")) is None:
+        return ""
+    if getattr(main, "__spec__", None) is not None:
+        return _program() or ""
+    return Path(path).name
+
+
 def metadata() -> dict[str, Any]:
     """Facts about this process, under wandb's setting names where it has one."""
     facts: dict[str, Any] = {

@@ -153,6 +153,10 @@ RESTART_HEALTHY_AFTER_S = 60.0
 CONSOLE_GRACE_S = 0.5
 """A run ended with `finish()` waits this long for what the launcher still has of its output."""
 
+ARRIVAL_GRACE_S = 10.0
+"""A run whose sessions have all ended waits this long for those that have begun on this machine and were not heard of
+yet: on a busy one the first word takes seconds."""
+
 LAST_RESORT_STOP_S = 1.0
 """What a second SIGTERM leaves to the workers."""
 

@@ -51,6 +51,10 @@ class Hello(Message, tag="hello"):
     `session` is 32 hexadecimal digits. `role`: "train" writes a run of its own; "console" is a launcher that speaks
     for all runs of its `launch`. `launch` ties a launcher to the sessions of the command it started. `major` and
     `minor` are the sender's; where they are absent it is 1.0, whichever version reads it.
+
+    Since 1.2: the role "node" is a daemon that adds its machine's samples to a run of another daemon's. `rank`,
+    `world_size`, `local_rank`, `node` (its number) and `restart` are as the launcher gave them, `rank` None for a
+    process that none numbered. `sent_ns` is the sender's clock as this Hello left.
     """
 
     session: str
@@ -63,6 +67,12 @@ class Hello(Message, tag="hello"):
     host: str = ""
     start_time_ns: int = 0
     client_version: str = ""
+    rank: int | None = None
+    world_size: int = 1
+    local_rank: int | None = None
+    node: int | None = None
+    restart: int = 0
+    sent_ns: int = 0
 
 
 class Batch(Message, tag="batch"):
@@ -93,7 +103,11 @@ class Bye(Message, tag="bye"):
 
 
 class Welcome(Message, tag="welcome"):
-    """The session may send. `acked` is the last record that the daemon has kept (0: none)."""
+    """The session may send. `acked` is the last record that the daemon has kept (0: none).
+
+    Since 1.2: `hello_ns` is the Hello's `sent_ns`, `received_ns` and `sent_ns` the daemon's clock as the Hello came and
+    as this message left.
+    """
 
     session: str
     acked: int
@@ -101,6 +115,9 @@ class Welcome(Message, tag="welcome"):
     minor: int = 0
     daemon: str = ""
     window_bytes: int = 0
+    hello_ns: int = 0
+    received_ns: int = 0
+    sent_ns: int = 0
 
 
 class Ack(Message, tag="ack"):

@@ -94,6 +94,41 @@ class Losses(Record, tag="los"):
     rows: dict[str, int]
 
 
+class Rank(Record, tag="rk"):
+    """This session's place in a distributed job; its first record where there is one (since 1.2).
+
+    `start_ns` is when the process began the run. `policy` is a rank_policy text, empty for the daemon's own;
+    `timeout_s` and `series_max` are None for the daemon's own.
+    """
+
+    rank: int
+    world: int
+    start_ns: int
+    local: int | None = None
+    node: int | None = None
+    host: str = ""
+    restart: int = 0
+    launcher: str = ""
+    policy: str = ""
+    timeout_s: float | None = None
+    series_max: int | None = None
+
+
+class Clock(Record, tag="clk"):
+    """How the session's clock stood to the daemon's (since 1.2): `offset_ns` is the daemon's minus the session's, right
+    within half of `delay_ns`, the time that the question and its answer took on the way."""
+
+    time_ns: int
+    offset_ns: int
+    delay_ns: int
+
+
+class Gone(Record, tag="gone"):
+    """Written by the daemon itself, with number 0, behind a rank's last record: its process died (since 1.2)."""
+
+    time_ns: int
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -106,7 +141,7 @@ class End(Record, tag="end"):
     implicit: bool = False
 
 
-AnyRecord = Row | Config | Summary | Metric | Output | Attributes | Losses | End
+AnyRecord = Row | Config | Summary | Metric | Output | Attributes | Losses | Rank | Clock | Gone | End
 
 ROW_PREFIX = b"\xa1t\xa1r"
 """The bytes that follow the map's first byte in the body of a Row, so that rows can be counted without decoding."""

@@ -5,7 +5,7 @@ MINOR changes when a message, a field or a record kind is added; a peer ignores 
 """
 
 MAJOR = 1
-MINOR = 1
+MINOR = 2
 
 
 def is_compatible(major: int) -> bool:

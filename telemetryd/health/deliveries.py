@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
+
+RANKS_KEPT = 200
+"""Runs whose ranks' figures are kept: as many as `status` lists."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Deliveries:
         self._lock = threading.Lock()
         self._runs: dict[int, Delivery] = {}
         self._stops: set[int] = set()
+        self._ranks: dict[int, dict[str, Any]] = {}
 
     def set(self, run_id: int, state: str, trouble: str | None = None) -> bool:
         """Note a run's state; True when that is a change."""
@@ -47,6 +52,19 @@ class Deliveries:
         """Whether W&B's stop button was pressed since the run began its present life."""
         with self._lock:
             return run_id in self._stops
+
+    def set_ranks(self, run_id: int, figures: dict[str, Any]) -> None:
+        """Keep the newest figures of a distributed run's ranks; they stay when the run is finished."""
+        with self._lock:
+            if figures:
+                self._ranks[run_id] = figures
+                for oldest in list(self._ranks)[:-RANKS_KEPT]:
+                    del self._ranks[oldest]
+
+    def ranks(self, run_id: int) -> dict[str, Any]:
+        """What is known of a run's ranks; empty for one without."""
+        with self._lock:
+            return self._ranks.get(run_id, {})
 
     def forget(self, run_id: int) -> None:
         """Drop what is known of a run that is finished."""

@@ -137,7 +137,7 @@ class Adopter:
         for damage in content.damage:
             log.warning("spool_damaged session=%s damage=%r", session, damage)
         with self._inbox.transaction():
-            lost, run_id = self._inbox.intake.lose(session)
+            lost, run_id = self._inbox.intake.lose(session, time.time_ns())
         spool.remove(content.folder)
         if content.folder.exists():
             self._unreadable.add(content.folder.name)

@@ -79,7 +79,8 @@ class Intake:
         )
         if run_id is not None and hello.role == "train":
             self._attach_console(run_id, hello.launch)
-            if not opened and hello.run is not None and hello.run.config:
+            # A rank's config is the main rank's, or it says in it which rank it is: the first to come has told it.
+            if not opened and hello.run is not None and hello.run.config and not hello.rank:
                 self._add_config(run_id, hello.session, hello.run.config)
         return Greeted(0, run_id, opened)
 
@@ -202,14 +203,22 @@ class Intake:
             (code, int(end.implicit), session),
         )
 
-    def lose(self, session: str) -> tuple[bool, int | None]:
-        """The session's process died without an End: (whether that is news, its run's number)."""
-        found = self._database.row("SELECT run_id FROM sessions WHERE session = ?", (session,))
+    def lose(self, session: str, now_ns: int) -> tuple[bool, int | None]:
+        """The session's process died without an End: (whether that is news, its run's number).
+
+        Of a rank the worker is told, with a record behind its last: others' rows wait for it.
+        """
+        found = self._database.row("SELECT run_id, hello FROM sessions WHERE session = ?", (session,))
         if found is None:
             return False, None
         changed = self._database.execute(
             "UPDATE sessions SET state = 'lost' WHERE session = ? AND state = 'open'", (session,)
         ).rowcount
+        if changed and found[0] is not None and _decode_hello(found[1]).rank is not None:
+            self._database.execute(
+                "INSERT INTO batches (run_id, session, first, last, rows, body) VALUES (?, ?, 0, 0, 0, ?)",
+                (found[0], session, framing.frame(records.encode(records.Gone(now_ns)), 0)),
+            )
         return changed > 0, found[0]
 
     def acked(self, session: str) -> int:

@@ -105,7 +105,10 @@ class Questions:
     def _run_map(self, run: RunAccount) -> dict[str, Any]:
         report = msgspec.structs.asdict(self.report("", run))
         del report["session"]
-        return {"key": run.key, **report}
+        told = {"key": run.key, **report}
+        if ranks := self._deliveries.ranks(run.run_id):
+            told["ranks"] = ranks
+        return told
 
     def report(self, session: str, run: RunAccount) -> Report:
         """How a run stands, for a session that writes to it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -43,7 +44,7 @@ class Progress(_Frame, tag="progress"):
 
     `snapshot` is the row assembly's state just after that batch; it and the cursor are stored together. `delivered`
     counts `log` calls confirmed and `dropped` those lost by reason, since the run began, as of now (not of the
-    cursor). `late` counts late rows kept.
+    cursor). `late` counts late rows kept. `ranks` are the figures of a distributed run's ranks (ranks.py).
     """
 
     cursor: int
@@ -51,6 +52,7 @@ class Progress(_Frame, tag="progress"):
     delivered: int
     dropped: dict[str, int] = {}
     late: int = 0
+    ranks: dict[str, Any] = {}
 
 
 class Trouble(_Frame, tag="trouble"):

@@ -1,6 +1,6 @@
 """Delivery of one run: records go in, rows and the rest are written to a sink, and the safe cursor comes out.
 
-    records ─► RowAssembly ─► (already there? skip) ─► sink ─► confirmed? ─► cursor, snapshot, counts
+    records ─► Ranks ─► RowAssembly ─► (already there? skip) ─► sink ─► confirmed? ─► cursor, snapshot, counts
 
 Invariants
 * `cursor` is a batch boundary up to which everything that was written is confirmed; `snapshot` is the state there.
@@ -9,23 +9,25 @@ Invariants
   there and is not was refused, and is refused again; if it is not, it is written: rather out of order than lost.
 * delivered + waiting + dropped = calls taken, at every moment; a row refused by wandb is dropped, once.
 * Where a run was ended (`end`), the note `ends` must be kept by the caller before the last rows are written: a worker
-  that replays past this batch ends there again, or its steps would differ.
+  that replays past this batch ends there again, or its steps would differ. The same holds for `flush` and `flushes`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from client.protocol.records import Attributes, Config, End, Metric, Output, Row, Summary
+from client.protocol.records import Attributes, Clock, Config, End, Gone, Metric, Output, Rank, Row, Summary
 from telemetryd.inbox.reader import StoredBatch
 from telemetryd.runs import feed
 from telemetryd.runs.errors import RowRefusedError
+from telemetryd.runs.ledger_summary import rank_summary
 from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
+from telemetryd.runs.ranks import Call, Ranks
 from telemetryd.runs.rows import FinishedRow, Late, RowAssembly
 from telemetryd.runs.sink import Existing, Position, Sink
 
@@ -39,6 +41,7 @@ class _State(msgspec.Struct):
     outputs: int = 0
     corrupt: int = 0
     refused: int = 0
+    ranks: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,13 @@ class _Checkpoint:
 class Delivery:
     """See the module's head. Not thread-safe; every method that writes raises SinkError as the sink does."""
 
-    def __init__(self, sink: Sink, cursor: int, snapshot: bytes, *, late: Late = "keep") -> None:
+    def __init__(
+        self, sink: Sink, cursor: int, snapshot: bytes, *, late: Late = "keep", rank_policy: str = "main"
+    ) -> None:
         state = msgspec.msgpack.decode(snapshot, type=_State) if snapshot else _State()
         self._sink = sink
         self.rows = RowAssembly.restore(state.rows, late_policy=late)
+        self.ranks = Ranks.restore(state.ranks, rank_policy)
         self.cursor = cursor
         self.snapshot = snapshot
         self.taken = cursor
@@ -71,14 +77,18 @@ class Delivery:
         self._steps_left: deque[int] = deque()
         self._outputs_left = 0
         self._ends: Collection[int] = ()
+        self._flushes: Collection[int] = ()
 
-    def resume(self, starting_step: int, there: Existing, ends: Collection[int] = ()) -> None:
-        """Say where the run began in W&B, what it has already, and after which batches it was ended before."""
+    def resume(
+        self, starting_step: int, there: Existing, ends: Collection[int] = (), flushes: Collection[int] = ()
+    ) -> None:
+        """Say where the run began in W&B, what it has already, and after which batches it was ended or flushed."""
         self.rows.start_at(starting_step)
         self._there = there
         self._steps_left = deque(there.steps)
         self._outputs_left = max(0, there.outputs - self._outputs)
         self._ends = ends
+        self._flushes = flushes
 
     @property
     def replaying(self) -> bool:
@@ -91,8 +101,8 @@ class Delivery:
 
     @property
     def delivered(self) -> int:
-        """`log` calls confirmed, since the run began."""
-        return self._confirmed_calls
+        """`log` calls confirmed, since the run began; those of ranks that live on in another's row among them."""
+        return self._confirmed_calls + self.ranks.absorbed
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -112,16 +122,27 @@ class Delivery:
 
     def take(self, batch: StoredBatch) -> None:
         """Write what a batch says."""
+        session, ranks = batch.session, self.ranks
         for record, body in feed.decoded(batch, self._losses):
             if type(record) is Row:
-                for row in self.rows.add(batch.session, record, body):
+                if ranks.active:
+                    self._call(ranks.row(session, record, body))
+                    self._tell_ranks(record.time_ns)
+                    continue
+                ranks.plain = session
+                for row in self.rows.add(session, record, body):
                     self._write(row)
             elif isinstance(record, Output):
                 self._output(record)
-            elif isinstance(record, End):
-                for row in self.rows.end_session(batch.session):
+            elif isinstance(record, End | Gone):
+                self._call(ranks.end(session))
+                for row in self.rows.end_session(session):
                     self._write(row)
-            elif not self.replaying:
+            elif isinstance(record, Rank):
+                self._call(ranks.join(session, record))
+            elif isinstance(record, Clock):
+                ranks.clock(session, record)
+            elif not self.replaying and not (ranks.active and ranks.is_other(session)):
                 if isinstance(record, Config):
                     self._sink.config(record)
                 elif isinstance(record, Summary):
@@ -131,6 +152,8 @@ class Delivery:
                 elif isinstance(record, Attributes):
                     self._sink.attributes(record)
         self.taken = batch.number
+        if batch.number in self._flushes:
+            self.flush()
         if batch.number in self._ends:
             self.end()
         elif self._checkpoint_rows >= CHECKPOINT_ROWS and len(self._checkpoints) < CHECKPOINTS_MAX:
@@ -138,13 +161,28 @@ class Delivery:
 
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""
+        self._call(self.ranks.finish())
         for row in self.rows.finish():
             self._write(row)
         self.checkpoint()
 
+    def flush(self) -> None:
+        """Rows have waited for other ranks too long by the clock: write them after the last batch taken."""
+        self._call(self.ranks.flush())
+        self.checkpoint()
+
+    def _call(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            for row in self.rows.add(*call):
+                self._write(row)
+
+    def _tell_ranks(self, now_ns: int) -> None:
+        if self.ranks.summary_due(now_ns) and not self.replaying:
+            self._sink.summary(rank_summary(self.ranks))
+
     def checkpoint(self) -> None:
         """Note the boundary after the last batch taken as one to move the cursor to."""
-        state = _State(self.rows.snapshot(), self._outputs, self._losses.rows, self._refused)
+        state = _State(self.rows.snapshot(), self._outputs, self._losses.rows, self._refused, self.ranks.snapshot())
         encoded = msgspec.msgpack.encode(state)
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:

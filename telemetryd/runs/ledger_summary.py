@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from client.protocol.records import Summary
 from telemetryd.inbox.ledger import Account
 from telemetryd.inbox.survey import add_losses
-from telemetryd.runs.delivery import Delivery
+
+if TYPE_CHECKING:
+    from telemetryd.runs.delivery import Delivery
+    from telemetryd.runs.ranks import Ranks
 
 PREFIX = "_telemetryd/"
 
@@ -20,4 +25,10 @@ def ledger_summary(sessions: Account, delivery: Delivery) -> Summary:
         "late": delivery.rows.late,
         **{f"dropped/{reason}": count for reason, count in sorted(dropped.items())},
     }
-    return Summary([([f"{PREFIX}{name}"], value) for name, value in values.items()])
+    told = rank_summary(delivery.ranks)
+    return Summary([*(([f"{PREFIX}{name}"], value) for name, value in values.items()), *told.update])
+
+
+def rank_summary(ranks: Ranks) -> Summary:
+    """The figures of a run's ranks; nothing for a run without."""
+    return Summary([([f"{PREFIX}ranks/{name}"], value) for name, value in ranks.summary().items()])

@@ -116,3 +116,44 @@ ORPHAN_GRACE_S = 1.0
 
 CORE_LOG_READ_BYTES = 4 << 20
 """Of wandb-core's log at one look; it writes a few lines a second."""
+
+RANK_TIMEOUT_S = 30.0
+"""How long a row waits for the other ranks, by the clocks of the rows: far longer than ranks in step are apart, short
+enough that a curve does not seem to stand still. `ranks_timeout_s` overrides it."""
+
+RANK_TIMEOUT_MAX_S = 24 * 3600.0
+"""A day: who waits longer wants no row at all."""
+
+JOIN_MAX_BYTES = 8 << 20
+"""Rows that wait for other ranks: 1,000 steps of 64 ranks with 10 floats each. They travel in every snapshot; beyond it
+the oldest step is written with the ranks that it has."""
+
+SERIES_MAX = 2_000
+"""Series named rank{r}/key in one run, unless `ranks_series_max` says otherwise: W&B's pages grow slow beyond some
+thousands."""
+
+WORLD_MAX = 1 << 16
+"""Ranks of one job that are believed; each one that does not come costs a set entry at every step."""
+
+RANK_ROUNDS_MAX = 8
+"""Starts of the ranks that are remembered, to tell a late process of an earlier one from a new one."""
+
+ROUND_JOIN_MAX_S = 600.0
+"""Ranks that begin within this time of each other can belong to one start: a large job's nodes come up over minutes."""
+
+ENDED_MEMBERS_MAX = 1024
+"""Ended sessions of ranks that are remembered, should one of them prove to live."""
+
+MAIN_WAIT_S = 10.0
+MAIN_WAIT_MAX_BYTES = 1 << 20
+"""How long, by the rows' clocks, and up to what size rows of other ranks are kept while no session of rank 0 has come.
+Then the lowest rank that has is taken for the main one: some programs log from their last rank alone."""
+
+STEP_TIME_WEIGHT = 1 / 32
+"""The weight of the newest step in a rank's mean step time: a change shows after some tens of steps."""
+
+STEP_TIME_MIN_STEPS = 3
+"""Steps before a rank's time is told: the first one holds compilation and the first batch."""
+
+RANK_SUMMARY_INTERVAL_S = 60.0
+"""Between two writings of the ranks' figures into the run's summary, by the rows' clocks."""

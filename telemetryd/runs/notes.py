@@ -28,7 +28,9 @@ class Notes(msgspec.Struct):
 
     `late` is the policy the run began with: a replay under another one would give other steps. `ends` are batches
     after which the run was ended, with its open and held rows written there. `begun` is set before the run is first
-    begun online: from then on it is resumed. `vain` counts workers in a row that brought W&B no row further.
+    begun online: from then on it is resumed. `vain` counts workers in a row that brought W&B no row further. `ranks` is
+    the daemon's policy for ranks that the run began with, and `flushes` are batches after which rows that waited for
+    other ranks were written because a clock said so.
     """
 
     created_ns: int
@@ -37,14 +39,16 @@ class Notes(msgspec.Struct):
     ends: list[int] = []
     begun: bool = False
     vain: int = 0
+    ranks: str = "main"
+    flushes: list[int] = []
 
 
 class Notebook:
     """The notes of one run on disk."""
 
-    def __init__(self, path: Path, created_ns: int, late: Late) -> None:
+    def __init__(self, path: Path, created_ns: int, late: Late, ranks: str = "main") -> None:
         self._path = path
-        self.notes = Notes(created_ns, late)
+        self.notes = Notes(created_ns, late, ranks=ranks)
         try:
             stored = msgspec.json.decode(path.read_bytes(), type=Notes)
         except (FileNotFoundError, msgspec.MsgspecError):
@@ -72,4 +76,10 @@ class Notebook:
         """Note that the run ends after `batch` before its last rows are written."""
         if batch not in self.notes.ends:
             self.notes.ends.append(batch)
+            self.save()
+
+    def add_flush(self, batch: int, cursor: int) -> None:
+        """Note that rows were written after `batch` without some ranks, before they are; older notes go at `cursor`."""
+        if batch not in self.notes.flushes:
+            self.notes.flushes = [*(noted for noted in self.notes.flushes if noted > cursor), batch]
             self.save()

@@ -64,6 +64,8 @@ class Worker:
         self._reported: control.Progress | None = None
         self._reported_at_s = 0.0
         self._looked_at_s = 0.0
+        self._still_at = (-1, 0.0)
+        """The last batch taken, and when it was."""
         self._in_trouble = ""
         """The reason of the trouble that was told and is not over."""
 
@@ -74,11 +76,14 @@ class Worker:
         started = self._sink.open()
         there = self._sink.existing(self._delivery.rows.next_step)
         first = self._notebook.notes.folders[0].starting_step if self._notebook.notes.folders else 0
-        self._delivery.resume(first, there, self._notebook.notes.ends)
+        notes = self._notebook.notes
+        self._delivery.resume(first, there, notes.ends, notes.flushes)
         self._reports.send(started)
         log.info("started directory=%s mode=%s already=%d", started.directory, started.mode, len(there.steps))
         while not self._stopping_now():
             caught_up = self._take_some()
+            if caught_up:
+                self._flush_ranks()
             self._confirm()
             self._report()
             if caught_up and self._stop_at_s is not None and self._delivery.settled:
@@ -161,6 +166,16 @@ class Worker:
         delivery.checkpoint()
         return not batches
 
+    def _flush_ranks(self) -> None:
+        """Write what waits for ranks when nothing at all has come for as long as a row may wait."""
+        now, taken = time.monotonic(), self._delivery.taken
+        if taken != self._still_at[0]:
+            self._still_at = (taken, now)
+        elif self._delivery.ranks.flushable and now - self._still_at[1] >= self._delivery.ranks.timeout_s:
+            self._notebook.add_flush(taken, self._delivery.cursor)
+            self._delivery.flush()
+            self._sink.flush()
+
     def _confirm(self) -> None:
         now = time.monotonic()
         if now - self._looked_at_s < (IDLE_POLL_S if self._delivery.settled else CONFIRM_INTERVAL_S):
@@ -220,7 +235,12 @@ class Worker:
     def _progress(self) -> control.Progress:
         delivery = self._delivery
         return control.Progress(
-            delivery.cursor, delivery.snapshot, delivery.delivered, delivery.dropped, delivery.rows.late
+            delivery.cursor,
+            delivery.snapshot,
+            delivery.delivered,
+            delivery.dropped,
+            delivery.rows.late,
+            delivery.ranks.view(),
         )
 
     def _unreported(self) -> bool:

@@ -47,6 +47,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--orders-fd", type=int, required=True, help="pipe to read orders from")
     parser.add_argument("--reports-fd", type=int, required=True, help="pipe to write reports to")
     parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
+    parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     return parser.parse_args(arguments)
 
 
@@ -79,7 +80,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
     with InboxReader(options.inbox) as reader:
         run = reader.run(options.run)
         hello = reader.newest_hello(options.run)
-        notebook = Notebook(process.lock.path.with_suffix(".json"), run.created_ns, late)
+        notebook = Notebook(process.lock.path.with_suffix(".json"), run.created_ns, late, options.ranks)
         metadata = dict(run.spec.metadata)
         if hello is not None and hello.pid:
             metadata.setdefault("pid", hello.pid)
@@ -96,7 +97,8 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             on_stop=reports.stop_requested,
         )
-        delivery = Delivery(sink, run.cursor, run.snapshot, late=notebook.notes.late)
+        notes = notebook.notes
+        delivery = Delivery(sink, run.cursor, run.snapshot, late=notes.late, rank_policy=notes.ranks)
 
         def settle_again() -> None:
             process.lock.hold_on(process.temp_dir)

@@ -17,6 +17,7 @@ from telemetryd.settings.values import (
     parse_duration,
     parse_endpoint,
     parse_folder,
+    parse_ranks,
 )
 
 
@@ -72,6 +73,12 @@ FIELDS: tuple[Field, ...] = (
         "TELEMETRYD_LATE", "--late", "keep|drop",
         "rows with a lower step than one already written: kept at a free step with their own in `late_step`,"
         " or dropped and counted, as wandb does",
+    ),
+    Field(
+        "ranks", "policy", parse_ranks, "main", "main",
+        "TELEMETRYD_RANKS", "--ranks", "POLICY",
+        "what becomes of the values of a distributed job's ranks where the job does not say: main, aggregate or all,"
+        " with others for keys as in main,loss=aggregate (distributed.md)",
     ),
     Field(
         "log_level", "choice", parse_choice("debug", "info", "warning", "error"), "info", "info",

@@ -16,6 +16,7 @@ class DaemonSettings:
     drain_timeout_s: float
     inbox_max_bytes: int
     late: str
+    ranks: str
     log_level: str
     max_workers: int
     exit_when_idle: bool

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from client import amounts, places
+from client.protocol import rank_policy
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -82,6 +83,11 @@ def parse_endpoint(value: Any) -> str:
     if problem := places.endpoint_problem(url):
         raise ValueError(f"cannot be used: {problem}")
     return url
+
+
+def parse_ranks(value: Any) -> str:
+    """A policy for ranks, as client and worker read it (client/protocol/rank_policy.py)."""
+    return rank_policy.parse(value).text()
 
 
 def format_duration(seconds: float) -> str:

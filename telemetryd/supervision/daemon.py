@@ -61,6 +61,8 @@ class ServeSettings(Protocol):
     @property
     def late(self) -> str: ...  # noqa: D102
     @property
+    def ranks(self) -> str: ...  # noqa: D102
+    @property
     def log_level(self) -> str: ...  # noqa: D102
     @property
     def max_workers(self) -> int: ...  # noqa: D102
@@ -135,7 +137,8 @@ class Daemon:
         self._supervisor = Supervisor(
             self._inbox,
             settings.state_dir,
-            [*worker_command, "--late", settings.late],
+            settings.spool_dir,
+            [*worker_command, "--late", settings.late, "--ranks", settings.ranks],
             settings.max_workers,
             self._health,
             self._counters,

@@ -26,8 +26,10 @@ from telemetryd.errors import ApiKeyError, InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.status import Health, State
+from telemetryd.inbox.arrivals import is_awaited
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
+    ARRIVAL_GRACE_S,
     INBOX_DELETE_SLICE,
     RESTART_FIRST_DELAY_S,
     TICK_S,
@@ -58,6 +60,7 @@ class Supervisor:
         self,
         inbox: Inbox,
         state_dir: Path,
+        spool_dir: Path,
         command: Sequence[str],
         max_workers: int,
         health: Health,
@@ -69,6 +72,7 @@ class Supervisor:
         """`run_changed(run, important)` is called when what clients see of a run has changed."""
         self._inbox = inbox
         self._folder = state_dir / "workers"
+        self._spool_dir = spool_dir
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._record = WorkerRecord(state_dir)
         self._command = command
@@ -179,6 +183,8 @@ class Supervisor:
         if keeper.idle_since_s is None:
             keeper.idle_since_s = now_s
         waited_s = now_s - keeper.idle_since_s
+        if waited_s < ARRIVAL_GRACE_S and is_awaited(self._inbox.database, self._spool_dir, run.key):
+            return
         closed = self._inbox.progress.close(
             run.run_id, lambda sessions, console: closing_code(sessions, console, waited_s)
         )
@@ -275,6 +281,7 @@ class Supervisor:
         run_id = worker.run_id
         if isinstance(report, control.Progress):
             keeper.waiting_progress = report
+            self._deliveries.set_ranks(run_id, report.ranks)
             self._retry_progress(keeper)
             return
         important = True

@@ -131,7 +131,7 @@ class Undertaker:
             since_s = self._unconnected_s.setdefault(session, now_s)
             if self._is_dead(_decode_hello(hello_bytes), now_s - since_s):
                 with inbox.transaction():
-                    lost, run_id = inbox.intake.lose(session)
+                    lost, run_id = inbox.intake.lose(session, time.time_ns())
                 if lost:
                     log.warning("session_lost session=%s run=%s", session, run_id)
                     self._counters.add("sessions_lost")

@@ -22,6 +22,7 @@ class FakeSettings:
     drain_timeout_s: float = 10.0
     inbox_max_bytes: int = 1 << 30
     late: str = "keep"
+    ranks: str = "main"
     log_level: str = "info"
     max_workers: int = 4
     exit_when_idle: bool = False

@@ -110,8 +110,8 @@ def test_rows_that_a_dead_client_took_with_it_are_dropped_not_pending(inbox: Inb
     append(inbox, TRAIN, 1, row(0), row(1), offered=10)
     assert inbox.ledger.run(run_id).account.pending == 10
     with inbox.transaction():
-        assert inbox.intake.lose(TRAIN) == (True, run_id)
-        assert inbox.intake.lose(TRAIN) == (False, run_id)
+        assert inbox.intake.lose(TRAIN, 7) == (True, run_id)
+        assert inbox.intake.lose(TRAIN, 7) == (False, run_id)
     account = inbox.ledger.run(run_id).account
     assert (account.offered, account.dropped, account.pending) == (10, {"never_arrived": 8}, 2)
 

@@ -42,6 +42,13 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "output": records.Output("stderr", "text\n", 9),
     "attributes": records.Attributes(name="n", tags=["t"]),
     "losses": records.Losses({"spool_full": 3}),
+    "hello_rank": messages.Hello(
+        "ab" * 16, 1, 2, "node", run=SPEC, rank=3, world_size=4, local_rank=1, node=1, restart=2, sent_ns=9
+    ),
+    "welcome_clock": messages.Welcome("ab" * 16, 4, 1, 2, hello_ns=9, received_ns=11, sent_ns=12),
+    "rank": records.Rank(3, 4, 9, 1, 1, "h", 2, "torchrun", "main,loss=aggregate", 30.0, 100),
+    "clock": records.Clock(9, -5, 3),
+    "gone": records.Gone(9),
     "end": records.End(9, 3, True),
 }
 
