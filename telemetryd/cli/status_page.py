@@ -97,10 +97,27 @@ def _runs(console: Console, answer: dict[str, Any]) -> None:
         console.print(f"{escape(name):<{names}}  {_in(style, f'{state:<{states}}')}{_count_cells(counts)}")
         if where := run.get("url") or run.get("directory"):
             console.print(f"  [dim]{escape(str(where))}[/]")
+        if ranks := run.get("ranks"):
+            console.print(f"  [dim]{_rank_words(ranks)}[/]")
         if trouble := run.get("trouble"):
             console.print(f"  [yellow]! {escape(str(trouble))}[/]")
     if len(runs) > 1 or total[2] != rows[0][2]:
         console.print(f"[bold]{total[0]:<{names}}[/]  {'':<{states}}{_count_cells(total[2])}")
+
+
+def _rank_words(ranks: dict[str, Any]) -> str:
+    """One line on a distributed run's ranks: how many, which are missing, which is slow."""
+    words = [f"{ranks.get('world_size', '?')} ranks"]
+    if missing := ranks.get("missing"):
+        words.append(f"without {', '.join(map(str, missing[:8]))}" + (" …" if len(missing) > 8 else ""))
+    if (slowest := ranks.get("slowest")) is not None:
+        words.append(
+            f"slowest is {slowest}: {ranks.get('slowest_step_s', 0):.4g} s a step,"
+            f" {100 * ranks.get('slower_by', 0):.0f} % over the median"
+        )
+    if over_budget := ranks.get("over_budget"):
+        words.append(f"{over_budget:,} values of series over the budget left out")
+    return ", ".join(words)
 
 
 def _run_name(run: dict[str, Any]) -> str:
