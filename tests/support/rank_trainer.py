@@ -37,8 +37,11 @@ def main() -> None:
     import client
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
+    # A prefix of its own for each start: gloo finds addresses of the ranks before it in the agent's store otherwise.
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     settings = client.Settings(ranks=arguments.policy, ranks_timeout_s=arguments.timeout_s)
     run = client.init(
         project="ranks", group=arguments.group, config={"world": dist.get_world_size()}, settings=settings
