@@ -13,14 +13,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.api import finish, init, login
+from client import errors, util
+from client.alerts import AlertLevel
+from client.api import finish, init, teardown
 from client.config import Config
-from client.errors import CommError, ConfigError, Error, NoAnswerError, UnsupportedError, UsageError
+from client.errors import (
+    CommError,
+    ConfigError,
+    Error,
+    MissingFeatureError,
+    NoAnswerError,
+    UnsupportedError,
+    UsageError,
+)
+from client.names import NEVER
 from client.preinit import PreInitObject, before_init
+from client.process_wide import ensure_configured, login, require, setup
 from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
+from client.term import termerror, termlog, termsetup, termwarn
 from client.version import VERSION
 
 __version__ = VERSION
@@ -30,19 +43,19 @@ run: Run | None = None
 
 config: Any = PreInitObject("wandb.config")
 summary: Any = PreInitObject("wandb.summary")
-log = before_init("wandb.log")
-define_metric = before_init("wandb.define_metric")
-save = before_init("wandb.save")
-use_artifact = before_init("wandb.use_artifact")
-log_artifact = before_init("wandb.log_artifact")
-log_model = before_init("wandb.log_model")
-use_model = before_init("wandb.use_model")
-link_model = before_init("wandb.link_model")
-watch = before_init("wandb.watch")
-unwatch = before_init("wandb.unwatch")
-mark_preempting = before_init("wandb.mark_preempting")
-alert = before_init("wandb.alert")
-pin_config_keys = before_init("wandb.pin_config_keys")
+log = before_init("wandb.log", Run.log)
+define_metric = before_init("wandb.define_metric", Run.define_metric)
+save = before_init("wandb.save", Run.save)
+use_artifact = before_init("wandb.use_artifact", Run.use_artifact)
+log_artifact = before_init("wandb.log_artifact", Run.log_artifact)
+log_model = before_init("wandb.log_model", Run.log_model)
+use_model = before_init("wandb.use_model", Run.use_model)
+link_model = before_init("wandb.link_model", Run.link_model)
+watch = before_init("wandb.watch", Run.watch)
+unwatch = before_init("wandb.unwatch", Run.unwatch)
+mark_preempting = before_init("wandb.mark_preempting", Run.mark_preempting)
+alert = before_init("wandb.alert", Run.alert)
+pin_config_keys = before_init("wandb.pin_config_keys", Run.pin_config_keys)
 join = finish
 
 _NOT_YET = frozenset(
@@ -50,7 +63,6 @@ _NOT_YET = frozenset(
         "Api",
         "Artifact",
         "ArtifactTTL",
-        "AlertLevel",
         "Audio",
         "Classes",
         "EvalTable",
@@ -65,23 +77,15 @@ _NOT_YET = frozenset(
         "Table",
         "Video",
         "agent",
-        "attach",
         "box3d",
         "controller",
         "plot",
         "plot_table",
         "restore",
-        "setup",
         "sweep",
-        "teardown",
         "visualize",
-        "require",
     }
 )
-
-
-class MissingFeatureError(UnsupportedError, AttributeError):
-    """A part of wandb's module that telemetryd does not have yet. An AttributeError too, so that `hasattr` works."""
 
 
 def __getattr__(name: str) -> Any:
@@ -89,10 +93,13 @@ def __getattr__(name: str) -> Any:
         raise MissingFeatureError(
             f"wandb.{name} is not supported by telemetryd yet: log numbers, strings, lists, dicts and arrays"
         )
+    if name in NEVER:
+        raise MissingFeatureError(f"wandb.{name} cannot be had in the training process: {NEVER[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
+    "AlertLevel",
     "CommError",
     "Config",
     "ConfigError",
@@ -108,11 +115,25 @@ __all__ = [
     "alert",
     "config",
     "define_metric",
+    "ensure_configured",
+    "errors",
     "finish",
     "init",
     "join",
     "log",
     "login",
+    "mark_preempting",
+    "pin_config_keys",
+    "require",
     "run",
+    "setup",
     "summary",
+    "teardown",
+    "termerror",
+    "termlog",
+    "termsetup",
+    "termwarn",
+    "unwatch",
+    "util",
+    "watch",
 ]

@@ -21,11 +21,11 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from client import guard, job, places, process_info
+from client import guard, job, places, process_info, process_wide
 from client import settings as settings_module
-from client.config import Config, defaults, parse_config
+from client.config import Config, config_of_files, defaults, in_notebook, parse_config
 from client.disabled_run import DisabledRun
-from client.errors import Error, UnsupportedError, UsageError
+from client.errors import Error, MissingFeatureError, UnsupportedError, UsageError
 from client.exit_hooks import hooks
 from client.limits import CONFIG_IN_HELLO_BYTES, EXIT_TIMEOUT_S
 from client.policy import Policy
@@ -118,8 +118,12 @@ def init(
         "fork_from": fork_from,
         "save_code": save_code,
     }
-    resolved = settings_module.resolve(arguments, settings)
-    given = {**defaults(), **parse_config(config or {}, config_exclude_keys, config_include_keys)}
+    resolved = settings_module.resolve(arguments, settings, process_wide=process_wide.given_to_setup())
+    given = {
+        **defaults(),
+        **parse_config(config or {}, config_exclude_keys, config_include_keys),
+        **config_of_files(process_wide.config_paths()),  # over init's own, as in wandb
+    }
     if resolved.mode == "disabled":
         return _start_disabled(resolved, given)
     previous = _previous(resolved)
@@ -138,11 +142,13 @@ def finish(
     return cast("FinishReport", run.finish(exit_code, quiet, timeout_s=timeout_s))
 
 
-def login(*args: Any, **kwargs: Any) -> bool:
-    """True: the daemon holds the key to W&B, and a training process needs none. Give it with `telemetryd login`."""
-    if kwargs.get("key") or any(isinstance(argument, str) for argument in args):
-        log.warning("login(key=...) is ignored: give the key to the daemon, with `telemetryd login`")
-    return True
+def teardown(exit_code: int | None = None) -> None:
+    """Finish every run of this process that is active, and forget what was given to `setup`."""
+    with _lock:
+        active = list(_active)
+    for run in active:
+        run.finish(exit_code)
+    process_wide.forget()
 
 
 def _previous(resolved: RunSettings) -> Run | None:
@@ -151,7 +157,7 @@ def _previous(resolved: RunSettings) -> Run | None:
         active = list(_active)
     if not active or resolved.reinit == "create_new":
         return None
-    if resolved.reinit == "finish_previous" or (resolved.reinit == "default" and _in_notebook()):
+    if resolved.reinit == "finish_previous" or (resolved.reinit == "default" and in_notebook()):
         for run in active:
             run.finish()
         return None
@@ -310,17 +316,11 @@ def _unset_global(run: Any) -> None:
     client.config = PreInitObject("wandb.config")
     client.summary = PreInitObject("wandb.summary")
     for method in RUN_METHODS:
-        setattr(client, method, before_init(f"wandb.{method}"))
+        setattr(client, method, before_init(f"wandb.{method}", getattr(Run, method)))
 
 
 def _client() -> Any:
     return sys.modules["client"]
-
-
-def _in_notebook() -> bool:
-    from client.config import _in_notebook as in_notebook
-
-    return in_notebook()
 
 
 def _say(resolved: RunSettings, text: str) -> None:
@@ -346,6 +346,15 @@ def _store_run_id(resume_file: Path | None, run_id: str) -> None:
         resume_file.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
     except OSError as error:
         guard.swallow("init.resume_file", error)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("api_key", "default_entity", "viewer"):  # of wandb.api, an object
+        raise MissingFeatureError(
+            f"wandb.api.{name} cannot be had in the training process: the key to W&B and the account are the daemon's;"
+            " use run.entity for the entity, and `telemetryd doctor` to check the key"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _forget_in_child() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, KeysView
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from client.errors import ConfigError, UsageError
 from client.preinit import PreInitObject
+from client.term import termwarn
 from client.values import config_value
 
 DEFAULTS_FILE = "config-defaults.yaml"
@@ -26,6 +27,7 @@ class Config:
 
     def __init__(self, on_change: Callable[[dict[str, Any]], None] | None = None) -> None:
         object.__setattr__(self, "_items", {})
+        object.__setattr__(self, "_locked", {})
         object.__setattr__(self, "_on_change", on_change)
 
     def keys(self) -> list[str]:
@@ -53,7 +55,26 @@ class Config:
 
         Raises ConfigError when a value would change and `allow_val_change` is not true.
         """
-        self._take(self._checked(parse_config(d), allow_val_change))
+        self._take(self._checked(self._unlocked(parse_config(d)), allow_val_change))
+
+    def update_locked(self, d: dict[str, Any], user: str | None = None, _allow_val_change: bool | None = None) -> None:
+        """Set keys and lock them: later changes by others are ignored with a warning that names `user`."""
+        taken = self._checked(d, _allow_val_change)
+        self._locked.update(dict.fromkeys(taken, user))
+        self._take(taken)
+
+    def merge_locked(self, d: dict[str, Any], user: str | None = None, _allow_val_change: bool | None = None) -> None:
+        """As `update_locked`, with nested dicts merged into those that are there."""
+        taken = self._checked(d, _allow_val_change)
+        self._locked.update(dict.fromkeys(taken, user))
+        self._take({key: _merged(self._items.get(key), value) for key, value in taken.items()})
+
+    def _unlocked(self, given: dict[str, Any]) -> dict[str, Any]:
+        if not self._locked:
+            return given
+        for key in given.keys() & self._locked.keys():
+            termwarn(f"Config item '{key}' was locked by '{self._locked[key]}' (ignored update).")
+        return {key: value for key, value in given.items() if key not in self._locked}
 
     def setdefaults(self, d: Any) -> None:
         """Set those keys of `d` that are not set yet."""
@@ -65,7 +86,7 @@ class Config:
 
     def _checked(self, given: dict[str, Any], allow_val_change: bool | None = None) -> dict[str, Any]:
         if allow_val_change is None:
-            allow_val_change = _in_notebook()
+            allow_val_change = in_notebook()
         taken: dict[str, Any] = {}
         for key, value in given.items():
             if not isinstance(key, str):
@@ -89,7 +110,8 @@ class Config:
         return self._items[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._take(self._checked({key: value}))
+        if self._unlocked({key: value}):
+            self._take(self._checked({key: value}))
 
     def __getattr__(self, key: str) -> Any:
         try:
@@ -110,6 +132,35 @@ class Config:
 
     def __repr__(self) -> str:
         return str(self.as_dict())
+
+
+class ConfigStatic:
+    """`run.config_static`: a copy of the config that cannot be changed."""
+
+    def __init__(self, config: Config) -> None:
+        object.__setattr__(self, "__dict__", config.as_dict())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("Error: run.config_static is a readonly object")
+
+    __setitem__ = __setattr__
+
+    def keys(self) -> KeysView[str]:
+        """The keys."""
+        return self.__dict__.keys()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.__dict__[key]
+
+    def __str__(self) -> str:
+        return str(self.__dict__)
+
+
+def _merged(into: Any, value: Any) -> Any:
+    """wandb's recursive merge of nested dicts; nothing given is changed."""
+    if not (isinstance(into, dict) and isinstance(value, dict)):
+        return value
+    return {**into, **{key: _merged(into.get(key), item) for key, item in value.items()}}
 
 
 def parse_config(params: Any, exclude: list[str] | None = None, include: list[str] | None = None) -> dict[str, Any]:
@@ -134,7 +185,7 @@ def _to_dict(params: Any) -> dict[str, Any]:
     if isinstance(params, PreInitObject):
         return {}
     module = inspect.getmodule(params)
-    if module is not None and module.__name__ == "absl.flags":
+    if module is not None and module.__name__ in ("absl.flags", "tensorflow.python.platform.flags"):
         params = params.FLAGS
         module = inspect.getmodule(params)
     if module is not None and module.__name__ == "absl.flags._flagvalues":
@@ -145,18 +196,23 @@ def _to_dict(params: Any) -> dict[str, Any]:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """wandb's config file: YAML, each key with its `value`. Raises ConfigError; needs PyYAML in the environment."""
+    """wandb's config file: YAML or JSON, each key with its `value`. Raises ConfigError; YAML needs PyYAML.
+
+    An empty file is an empty config, with a warning.
+    """
     if not path.exists():
         raise ConfigError(f"config file {path} doesn't exist")
     try:
-        loaded = msgspec.yaml.decode(path.read_bytes())
-    except ImportError:
-        raise ConfigError(f"reading {path} needs PyYAML: `pip install pyyaml`, or pass a dict") from None
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"Invalid YAML in config file {path}: {error}") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"Couldn't read config file: {path}: {error.strerror}") from error
+    loaded = _loaded(path, content)
+    if loaded is None:
+        termwarn(f"Found an empty config file ({path}). Proceeding with no defaults.")
+        return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"config file {path} must hold a mapping, as in `lr: {{value: 0.1}}`")
-    if loaded.pop("wandb_version", 1) != 1:
+    if loaded.pop("wandb_version", 1) not in (1, None):
         raise ConfigError(f"Unknown config version in {path}; only wandb_version 1 is known")
     for key, entry in loaded.items():
         if not isinstance(entry, dict) or "value" not in entry:
@@ -164,13 +220,39 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return {str(key): entry["value"] for key, entry in loaded.items()}
 
 
+def _loaded(path: Path, content: bytes) -> Any:
+    if not content.strip():
+        return None
+    try:
+        return msgspec.json.decode(content)  # JSON is YAML, and needs no PyYAML
+    except msgspec.DecodeError:
+        pass
+    try:
+        return msgspec.yaml.decode(content)
+    except ImportError:
+        raise ConfigError(
+            f"reading {path} needs PyYAML: `pip install pyyaml`, write it as JSON, or pass a dict"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"Invalid YAML in config file {path}: {error}") from error
+
+
 def defaults() -> dict[str, Any]:
     """What `config-defaults.yaml` of the working directory says; wandb loads it into every run."""
-    path = Path(DEFAULTS_FILE)
-    return read_config_file(path) if path.exists() else {}
+    return config_of_files([DEFAULTS_FILE])
 
 
-def _in_notebook() -> bool:
+def config_of_files(paths: Iterable[str]) -> dict[str, Any]:
+    """What these config files say, later ones over earlier ones; as in wandb, one that is not there says nothing."""
+    config: dict[str, Any] = {}
+    for path in map(Path, paths):
+        if path.exists():
+            config.update(read_config_file(path))
+    return config
+
+
+def in_notebook() -> bool:
+    """Whether this is a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"

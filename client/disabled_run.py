@@ -5,16 +5,21 @@ As in wandb its summary remembers what is logged, its name is made up from its i
 
 from __future__ import annotations
 
+import datetime
+import html
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
-from client.config import Config
+from client import alerts
+from client.alerts import AlertLevel
+from client.config import Config, ConfigStatic
 from client.metrics import Metric
 from client.process_info import new_run_id
 from client.report import FinishReport
+from client.run_actions import RunStatus
 from client.settings import RunSettings, Settings
 
 
@@ -149,9 +154,6 @@ class DisabledRun:
     def __repr__(self) -> str:
         return f"<DisabledRun {self.path}>"
 
-    def alert(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
-
     def finish_artifact(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
@@ -171,24 +173,12 @@ class DisabledRun:
     def log_model(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def mark_preempting(self) -> None:
-        """Nothing."""
-
-    def pin_config_keys(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
-
     def restore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
     def save(self, *args: Any, **kwargs: Any) -> bool:
         """False: nothing was saved."""
         return False
-
-    def status(self) -> None:
-        """Nothing."""
-
-    def unwatch(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
 
     def upsert_artifact(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
@@ -199,5 +189,49 @@ class DisabledRun:
     def use_model(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def watch(self, *args: Any, **kwargs: Any) -> None:
+    def alert(
+        self,
+        title: str,
+        text: str,
+        level: str | AlertLevel | None = None,
+        wait_duration: float | datetime.timedelta | None = None,
+    ) -> None:
+        """Nothing, but a wrong argument is an error as ever."""
+        alerts.checked(title, text, level, wait_duration)
+
+    def mark_preempting(self) -> None:
         """Nothing."""
+
+    def pin_config_keys(self, keys: Sequence[str] = ()) -> None:
+        """Nothing."""
+
+    def watch(
+        self,
+        models: Any,
+        criterion: Any = None,
+        log: Literal["gradients", "parameters", "all"] | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
+        """Nothing: the model is not touched."""
+
+    def unwatch(self, models: Any = None) -> None:
+        """Nothing."""
+
+    def status(self) -> RunStatus:
+        """Nothing is pending."""
+        return RunStatus()
+
+    @property
+    def config_static(self) -> ConfigStatic:
+        """A copy of the config that cannot be changed."""
+        return ConfigStatic(self._config)
+
+    def to_html(self, height: int = 420, hidden: bool = False) -> str:
+        """The run's name as text."""
+        return html.escape(repr(self))
+
+    def display(self, height: int = 420, hidden: bool = False) -> bool:
+        """False: there is nothing to show."""
+        return False

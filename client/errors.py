@@ -1,22 +1,28 @@
-"""Errors that reach the caller. Telemetry's own troubles never do: they end in guard.py.
+"""Errors that reach the caller, under the names of `wandb.errors`. Telemetry's own troubles never do: see guard.py.
 
 Error
-├── UsageError              the call is wrong: as in wandb
-│   ├── ConfigError         a config value would change, or a config file cannot be read: as in wandb
-│   └── UnsupportedError    wandb can do this, and telemetryd cannot yet
-└── CommError               what was asked for needs the daemon or W&B, and did not come
-    └── NoAnswerError       nobody answered in time
+├── UsageError                      the call is wrong: as in wandb
+│   ├── ConfigError                 a config value would change, or a config file cannot be read: as in wandb
+│   └── UnsupportedError            wandb can do this, and telemetryd cannot (yet)
+│       └── MissingFeatureError     a name of wandb's module that is not here; an AttributeError too
+├── CommError                       what was asked for needs the daemon or W&B, and did not come
+│   ├── NoAnswerError               nobody answered in time
+│   └── AuthenticationError         W&B refused the daemon's key: as in wandb
+└── WandbCoreNotAvailableError      never raised here, wandb-core is the daemon's: for `except` clauses that name it
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class Error(Exception):
     """Base of what the client raises."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, context: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.context = context or {}
 
 
 class UsageError(Error):
@@ -28,12 +34,28 @@ class ConfigError(UsageError):
 
 
 class UnsupportedError(UsageError):
-    """wandb can do this and telemetryd cannot yet; the message says what to use."""
+    """wandb can do this and telemetryd cannot; the message says what to use."""
+
+
+class MissingFeatureError(UnsupportedError, AttributeError):
+    """A part of wandb's module that telemetryd does not have. An AttributeError too, so that `hasattr` works."""
 
 
 class CommError(Error):
-    """An answer was needed from the daemon or from W&B, and could not be had."""
+    """An answer was needed from the daemon or from W&B, and could not be had; `exc` is the cause, if one is known."""
+
+    def __init__(self, msg: str, exc: Exception | None = None) -> None:
+        super().__init__(msg)
+        self.exc = exc
 
 
 class NoAnswerError(CommError):
     """No answer in time."""
+
+
+class AuthenticationError(CommError):
+    """W&B refused the key that the daemon has."""
+
+
+class WandbCoreNotAvailableError(Error):
+    """wandb-core cannot be started. Never raised here: the run worker has it, and is started again."""

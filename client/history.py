@@ -22,11 +22,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from client.errors import UsageError
 from client.limits import KEY_SETS_KEPT
-from client.protocol.records import Record, encode
+from client.protocol.records import Arrived, Await, Record, Row, encode
 from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
 from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
@@ -37,12 +37,22 @@ _STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 1
 Waiting = Callable[[], None]
 
 
+class Place(NamedTuple):
+    """A row that was open at some moment, for values that come later: see records.Await."""
+
+    number: int
+    step: int
+    explicit: bool
+    time_ns: int
+
+
 class History:
     """See the module's head. Thread-safe."""
 
     __slots__ = (
         "__weakref__",
         "_append",
+        "_awaits",
         "_deferred",
         "_inside",
         "_lock",
@@ -67,6 +77,7 @@ class History:
         self._off: str | None = None
         self._slots: dict[tuple[str, ...], Slot] = {}
         self._deferred: deque[Waiting] = deque()
+        self._awaits = 0
 
     def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
         """Log a row; see Run.log."""
@@ -114,6 +125,39 @@ class History:
                 self._deferred.append(place)
             else:
                 self._run_inside(place)
+
+    def place_now(self, known: Place | None) -> Place | None:
+        """The row that a call with commit=False would go to now: `known`, if it is that one, else a new place, for
+        which the stream has an Await. None when the run takes no more."""
+        with self._lock:
+            if self._off is not None:
+                return None
+            if self._is_busy():
+                raise RuntimeError("a hook ran within a log call of its own thread")
+            if known is not None and known.step == self.steps.next:
+                return known
+            self._awaits += 1
+            number, awaited = self._awaits, encode(Await(self._awaits))
+            found: list[Place] = []
+
+            def place() -> None:
+                step, _, explicit, _ = self.steps.number((), None, False)
+                self._append(awaited, is_row=False)
+                found.append(Place(number, step, explicit, time_ns()))
+
+            self._run_inside(place)
+            return found[0]
+
+    def fill(self, place: Place, values: dict[str, Any]) -> None:
+        """Append values that belong to an earlier place."""
+        body = encode(Row(place.step, place.time_ns, values, False, place.explicit, place.number))
+        with self._lock:
+            self.mirror.fill(place.step, values)
+            self._append(body)
+
+    def arrived(self, place: Place) -> None:
+        """Append that nothing more comes for a place."""
+        self.emit(Arrived(place.number))
 
     def read_summary(self) -> dict[str, Any]:
         """The mirror's tree, brought up to date with every closed row."""

@@ -99,3 +99,16 @@ open."""
 
 CONFIG_IN_HELLO_BYTES = 256 << 10
 """A larger config goes to the daemon as a record: every new connection repeats the Hello, which has a limit."""
+
+TERM_MESSAGES_KEPT = 1000
+"""Texts remembered for `termlog(repeat=False)`, as in wandb: a program may make texts without end."""
+
+WATCH_FILL_PERIOD_S = 0.05
+"""How often the thread of `watch` looks whether a step's row was closed while it has nothing to compute."""
+
+WATCH_WAIT_S = 1.0
+"""How long rows behind a watched step may be held for its histograms once none of them is left to compute."""
+
+WATCH_PENDING_MAX_BYTES = 2 << 30
+"""Copies of gradients and parameters that wait for their histograms. A step's worth of a model of 500 million
+parameters in 32 bits; what is over it is left out and counted."""

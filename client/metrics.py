@@ -6,6 +6,7 @@ from typing import Any
 
 from client.errors import Error
 from client.protocol import records
+from client.term import termwarn
 
 SUMMARY_OPS = frozenset({"min", "max", "mean", "last", "copy", "none", "first"})
 
@@ -76,6 +77,8 @@ def checked(
 def _summary_ops(summary: str | None) -> tuple[str, ...] | None:
     if not summary:
         return None
+    if "copy" in summary:
+        termwarn("define_metric(summary='copy') is deprecated and will be removed.", repeat=False)
     ops = tuple(op.lower() for op in summary.split(","))
     for op in ops:
         if op not in SUMMARY_OPS:

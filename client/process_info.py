@@ -10,20 +10,19 @@ import configparser
 import os
 import platform
 import re
-import secrets
 import socket
-import string
 import sys
 from pathlib import Path
 from typing import Any
 
-_ID_CHARACTERS = string.ascii_lowercase + string.digits
+from client.util import generate_id
+
 _GIT_FILE_MAX_BYTES = 4 << 20
 
 
 def new_run_id() -> str:
     """A run's id as wandb makes it: 8 characters of a-z and 0-9."""
-    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(8))
+    return generate_id()
 
 
 def project_name(environ_program: str | None = None) -> str:

@@ -25,7 +25,7 @@ from client.metrics import Metric
 from client.protocol import records
 from client.protocol.messages import Report, RunSpec
 from client.report import FinishReport, finish_report
-from client.run_identity import RunIdentity
+from client.run_actions import RunActions
 from client.settings import RunSettings
 from client.stream import Stream
 from client.summary import Summary, SummaryStore, as_shown
@@ -35,7 +35,7 @@ from client.values import encode_row_data
 _living: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
-class Run(RunIdentity):
+class Run(RunActions):
     """A run, as in wandb: `log`, `config`, `summary`, `define_metric`, `finish`, and what it is called.
 
     Thread-safe. In a forked child the run is silent: `log` counts the call and returns.
@@ -151,10 +151,13 @@ class Run(RunIdentity):
     def _end(self, exit_code: int, *, implicit: bool, timeout_s: float) -> FinishReport:
         with self._ending:
             if self._report is None:
+                deadline_s = time.monotonic() + timeout_s
+                if self._watching is not None:
+                    self._watching.drain(timeout_s)
                 self._history.end("finished")
                 self._stream.record(records.End(time.time_ns(), exit_code, implicit))
                 try:
-                    self._report = self._drain(implicit, time.monotonic() + timeout_s)
+                    self._report = self._drain(implicit, deadline_s)
                 finally:
                     self._on_end(self, exit_code)
             return self._report
@@ -192,6 +195,8 @@ class Run(RunIdentity):
         self._forked = True
         self._ending = threading.Lock()
         self._history.orphan()
+        if self._watching is not None:
+            self._watching.orphan()
 
 
 def print_once(run: Run, report: FinishReport) -> None:

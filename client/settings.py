@@ -1,14 +1,14 @@
 """What a run is called and how it is kept: `init`'s arguments over the environment's variables, checked as in wandb.
 
-Precedence: an argument of `init`, then `settings=`, then the environment. Each is checked where it is given, so that an
-error names it.
+Precedence: an argument of `init`, then its `settings=`, then `setup`'s, then the environment. Each is checked where it
+is given, so that an error names it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class Settings:
 
     Beside wandb's, it takes our own: those of policy.Policy, such as `on_full` and `on_drop`.
 
-    Raises SettingError for a name that neither has. Those that concern the daemon's side are accepted and named once
-    on stderr by `init`.
+    Raises SettingError for a name that neither has, and for a value that cannot be. Those that concern the daemon's
+    side are accepted and named once on stderr by `init`.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -54,6 +54,8 @@ class Settings:
         for name in values:
             if name not in _KNOWN:
                 raise SettingError(f"unknown setting {name!r}: Extra inputs are not permitted; see wandb.Settings")
+        for name, value in values.items():
+            _check(name, value)
         self.__dict__["_values"] = values
 
     def given(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Settings:
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _KNOWN:
             raise SettingError(f"unknown setting {name!r}; see wandb.Settings")
+        _check(name, value)
         self._values[name] = value
 
     def __repr__(self) -> str:
@@ -97,13 +100,18 @@ class RunSettings:
     policy: Policy = dataclasses.field(default_factory=Policy)
 
 
-def resolve(arguments: Mapping[str, Any], settings: Any, environ: Mapping[str, str] = os.environ) -> RunSettings:
-    """Join `init`'s arguments (None where not given), its `settings=` and the environment.
+def resolve(
+    arguments: Mapping[str, Any],
+    settings: Any,
+    environ: Mapping[str, str] = os.environ,
+    process_wide: Mapping[str, Any] | None = None,
+) -> RunSettings:
+    """Join `init`'s arguments (None where not given), its `settings=`, those given to `setup`, and the environment.
 
     Raises UsageError or SettingError, saying what is allowed.
     """
     values = from_environment(environ)
-    explicit = given_settings(settings)
+    explicit = {**(process_wide or {}), **given_settings(settings)}
     values.update({name: value for name, value in explicit.items() if value is not None})
     values.update({name: value for name, value in arguments.items() if value is not None})
     _refuse_unsupported(values)
@@ -242,6 +250,23 @@ def checked_reinit(value: Any) -> str:
         allowed = ", ".join(repr(name) for name in REINITS)
         raise SettingError(f"reinit={value!r}: Input should be one of {allowed}")
     return str(value)
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "mode": checked_mode,
+    "project": checked_project,
+    "reinit": checked_reinit,
+    "resume": checked_resume,
+    "run_id": checked_run_id,
+    "run_tags": checked_tags,
+}
+
+
+def _check(name: str, value: Any) -> None:
+    """Raise what `init` would raise for this value of a setting."""
+    check = _CHECKS.get(name)
+    if check is not None:
+        check(value)
 
 
 def _policy(explicit: Mapping[str, Any], environ: Mapping[str, str]) -> Policy:

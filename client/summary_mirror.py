@@ -105,6 +105,8 @@ class SummaryMirror:
         self._rules: dict[str, frozenset[str]] = {}
         self._aggregates: dict[str, _Aggregate] = {}
         self._backlog: list[bytes] = []
+        self._filled: dict[str, tuple[int, Any]] = {}
+        """By key: the step and the newest of the values that came after their row."""
 
     def fold(self, slots: Iterable[Slot], open_step: int) -> None:
         """Apply the rows below `open_step` and forget them; rows of the open step are kept for later."""
@@ -121,6 +123,16 @@ class SummaryMirror:
         rows.sort(key=lambda row: (row.step, row.time_ns))
         for row in rows:
             self._apply(row)
+        for key, (step, value) in list(self._filled.items()):
+            if step < open_step:
+                del self._filled[key]
+                if "none" not in self._rule(key):
+                    self.tree[key] = value
+
+    def fill(self, step: int, values: dict[str, Any]) -> None:
+        """Values that came after their row; they count once the step is closed."""
+        for key, value in values.items():
+            self._filled[key] = (step, value)
 
     def add_backlog(self, body: bytes, slots: Iterable[Slot], open_step: int) -> None:
         """Keep a row whole until the next `fold`, which happens here when there are many."""

@@ -32,11 +32,14 @@ class Record(msgspec.Struct, tag_field="t", omit_defaults=True, gc=False):
     """Base of every record."""
 
 
-class Row(Record, tag="r", rename={"step": "s", "time_ns": "n", "data": "d", "closes": "c", "explicit": "x"}):
+class Row(
+    Record, tag="r", rename={"step": "s", "time_ns": "n", "data": "d", "closes": "c", "explicit": "x", "fills": "f"}
+):
     """One `log` call. Rows of equal step are merged; `closes` ends the row of that step.
 
     `step` is numbered by the client as wandb numbers it. `explicit` tells that the caller gave it; a step that was
-    not given may be shifted when a resumed run turns out to start later.
+    not given may be shifted when a resumed run turns out to start later. `fills` (since 1.2): the number of the Await
+    at whose place the row belongs.
     """
 
     step: int
@@ -44,6 +47,7 @@ class Row(Record, tag="r", rename={"step": "s", "time_ns": "n", "data": "d", "cl
     data: dict[str, Any]
     closes: bool = True
     explicit: bool = False
+    fills: int | None = None
 
 
 class Config(Record, tag="cfg"):
@@ -86,6 +90,42 @@ class Attributes(Record, tag="att"):
     name: str | None = None
     notes: str | None = None
     tags: list[str] | None = None
+
+
+class Alert(Record, tag="alr"):
+    """An alert (since 1.2). `level` is "INFO", "WARN" or "ERROR"; `wait_ms`: no other of this title for so long."""
+
+    title: str
+    text: str
+    level: str
+    wait_ms: int
+    time_ns: int
+
+
+class Preempting(Record, tag="pre"):
+    """The run is about to be preempted (since 1.2)."""
+
+
+class Pins(Record, tag="pin"):
+    """Keys of the config that W&B's overview shows at the top, instead of those before (since 1.2)."""
+
+    keys: list[str]
+
+
+class Await(Record, tag="awt"):
+    """Values of the row that is open here are still being computed (since 1.2).
+
+    The session's rows from here on wait until Arrived tells the same `number`; rows that fill it do not. Numbers are
+    the session's own and count up.
+    """
+
+    number: int
+
+
+class Arrived(Record, tag="arv"):
+    """Everything that the Await of this `number` stands for has come, or never will (since 1.2)."""
+
+    number: int
 
 
 class Losses(Record, tag="los"):
@@ -141,7 +181,24 @@ class End(Record, tag="end"):
     implicit: bool = False
 
 
-AnyRecord = Row | Config | Summary | Metric | Output | Attributes | Losses | Rank | Clock | Gone | End
+AnyRecord = (
+    Row
+    | Config
+    | Summary
+    | Metric
+    | Output
+    | Attributes
+    | Alert
+    | Preempting
+    | Pins
+    | Await
+    | Arrived
+    | Losses
+    | Rank
+    | Clock
+    | Gone
+    | End
+)
 
 ROW_PREFIX = b"\xa1t\xa1r"
 """The bytes that follow the map's first byte in the body of a Row, so that rows can be counted without decoding."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.protocol.records import Output
+from client.protocol.records import Alert, Output
 from telemetryd.runs import wandb_file
 from telemetryd.runs.notes import Folder
 from telemetryd.runs.wandb_file import put
@@ -32,6 +32,10 @@ class Carried:
     """Output records, each counted once: those of an online file are first those that offline ones before it hold."""
     unsent: deque[Output] = field(default_factory=deque)
     """Output that is in offline files only."""
+    alerts: int = 0
+    """Alerts, each counted once, as output is."""
+    unsent_alerts: deque[Alert] = field(default_factory=deque)
+    """Alerts that are in offline files only."""
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -41,6 +45,8 @@ class Carried:
     name: str | None = None
     notes: str | None = None
     tags: list[str] | None = None
+    pins: list[str] = field(default_factory=list)
+    """Keys of the config that are pinned."""
 
 
 def _key(item: Any) -> list[str]:
@@ -82,6 +88,8 @@ def _fold(record: Any, into: Carried, *, online: bool) -> None:
         into.name, into.notes, into.tags = run.display_name or None, run.notes or None, list(run.tags)
         for item in run.config.update:
             put(into.config, _key(item), json.loads(item.value_json))
+    elif kind == "alert":
+        _fold_alert(record.alert, into, online=online)
     elif kind in ("output_raw", "output_logger"):
         if online and into.unsent:
             into.unsent.popleft()
@@ -89,6 +97,15 @@ def _fold(record: Any, into: Carried, *, online: bool) -> None:
         into.outputs += 1
         if not online:
             into.unsent.append(_output(record))
+
+
+def _fold_alert(alert: Any, into: Carried, *, online: bool) -> None:
+    if online and into.unsent_alerts:
+        into.unsent_alerts.popleft()
+        return
+    into.alerts += 1
+    if not online:
+        into.unsent_alerts.append(Alert(alert.title, alert.text, alert.level, alert.wait_duration, 0))
 
 
 def _output(record: Any) -> Output:
@@ -104,7 +121,8 @@ def carried_from(folders: Iterable[Folder]) -> Carried:
     for folder in folders:
         for record in wandb_file.records(Path(folder.file)):
             _fold(record, carried, online=folder.mode == "online")
-    carried.config.pop(_INTERNAL, None)
+    internal = carried.config.pop(_INTERNAL, None)
+    carried.pins = list(internal.get("pinned_keys") or []) if isinstance(internal, dict) else []
     carried.summary.pop(_INTERNAL, None)
     return carried
 

@@ -1,6 +1,6 @@
 """Delivery of one run: records go in, rows and the rest are written to a sink, and the safe cursor comes out.
 
-    records ─► Ranks ─► RowAssembly ─► (already there? skip) ─► sink ─► confirmed? ─► cursor, snapshot, counts
+    records ─► Awaits ─► Ranks ─► RowAssembly ─► (already there? skip) ─► sink ─► confirmed? ─► cursor, snapshot, counts
 
 Invariants
 * `cursor` is a batch boundary up to which everything that was written is confirmed; `snapshot` is the state there.
@@ -21,9 +21,26 @@ from dataclasses import dataclass
 
 import msgspec
 
-from client.protocol.records import Attributes, Clock, Config, End, Gone, Metric, Output, Rank, Row, Summary
+from client.protocol.records import (
+    Alert,
+    AnyRecord,
+    Attributes,
+    Await,
+    Clock,
+    Config,
+    End,
+    Gone,
+    Metric,
+    Output,
+    Pins,
+    Preempting,
+    Rank,
+    Row,
+    Summary,
+)
 from telemetryd.inbox.reader import StoredBatch
 from telemetryd.runs import feed
+from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
 from telemetryd.runs.ledger_summary import rank_summary
 from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
@@ -41,6 +58,7 @@ class _State(msgspec.Struct):
     outputs: int = 0
     corrupt: int = 0
     refused: int = 0
+    alerts: int = 0
     ranks: bytes = b""
 
 
@@ -65,7 +83,9 @@ class Delivery:
         self.snapshot = snapshot
         self.taken = cursor
         """The last batch taken."""
+        self._awaits = Awaits()
         self._outputs = state.outputs
+        self._alerts = state.alerts
         self._losses = feed.Losses(rows=state.corrupt)
         self._refused = state.refused
         self._confirmed_calls = self.rows.finished_calls - state.refused
@@ -76,6 +96,7 @@ class Delivery:
         self._there = Existing()
         self._steps_left: deque[int] = deque()
         self._outputs_left = 0
+        self._alerts_left = 0
         self._ends: Collection[int] = ()
         self._flushes: Collection[int] = ()
 
@@ -87,13 +108,14 @@ class Delivery:
         self._there = there
         self._steps_left = deque(there.steps)
         self._outputs_left = max(0, there.outputs - self._outputs)
+        self._alerts_left = max(0, there.alerts - self._alerts)
         self._ends = ends
         self._flushes = flushes
 
     @property
     def replaying(self) -> bool:
         """Whether something is still ahead that the run has already."""
-        return bool(self._steps_left) or self._outputs_left > 0 or self._below
+        return bool(self._steps_left) or self._outputs_left > 0 or self._alerts_left > 0 or self._below
 
     @property
     def _below(self) -> bool:
@@ -122,35 +144,14 @@ class Delivery:
 
     def take(self, batch: StoredBatch) -> None:
         """Write what a batch says."""
-        session, ranks = batch.session, self.ranks
+        session, awaits = batch.session, self._awaits
         for record, body in feed.decoded(batch, self._losses):
-            if type(record) is Row:
-                if ranks.active:
-                    self._call(ranks.row(session, record, body))
-                    self._tell_ranks(record.time_ns)
-                    continue
-                ranks.plain = session
-                for row in self.rows.add(session, record, body):
-                    self._write(row)
-            elif isinstance(record, Output):
-                self._output(record)
-            elif isinstance(record, End | Gone):
-                self._call(ranks.end(session))
-                for row in self.rows.end_session(session):
-                    self._write(row)
-            elif isinstance(record, Rank):
-                self._call(ranks.join(session, record))
-            elif isinstance(record, Clock):
-                ranks.clock(session, record)
-            elif not self.replaying and not (ranks.active and ranks.is_other(session)):
-                if isinstance(record, Config):
-                    self._sink.config(record)
-                elif isinstance(record, Summary):
-                    self._sink.summary(record)
-                elif isinstance(record, Metric):
-                    self._sink.metric(record)
-                elif isinstance(record, Attributes):
-                    self._sink.attributes(record)
+            if not awaits.holding and type(record) is not Await:
+                self._work(session, record, body)
+                continue
+            if type(record) is Row and not (self.ranks.active or self.rows.knows(session)):
+                self._work_all(awaits.give_up_all())  # a new session's rows come behind those of the others
+            self._work_all(awaits.take(session, record, body))
         self.taken = batch.number
         if batch.number in self._flushes:
             self.flush()
@@ -159,8 +160,53 @@ class Delivery:
         elif self._checkpoint_rows >= CHECKPOINT_ROWS and len(self._checkpoints) < CHECKPOINTS_MAX:
             self.checkpoint()
 
+    def _work_all(self, records: Iterable[Taken]) -> None:
+        for taken in records:
+            self._work(*taken)
+
+    def _work(self, session: str, record: AnyRecord, body: bytes | memoryview) -> None:
+        ranks = self.ranks
+        if type(record) is Row:
+            if ranks.active:
+                self._call(ranks.row(session, record, body))
+                self._tell_ranks(record.time_ns)
+                return
+            ranks.plain = session
+            for row in self.rows.add(session, record, body):
+                self._write(row)
+        elif isinstance(record, Output):
+            self._output(record)
+        elif isinstance(record, Alert):
+            self._alert(record)
+        elif isinstance(record, End | Gone):
+            self._call(ranks.end(session))
+            for row in self.rows.end_session(session):
+                self._write(row)
+        elif isinstance(record, Rank):
+            self._call(ranks.join(session, record))
+        elif isinstance(record, Clock):
+            ranks.clock(session, record)
+        elif not self.replaying and not (ranks.active and ranks.is_other(session)):
+            self._tell(record)
+
+    def _tell(self, record: AnyRecord) -> None:
+        """What W&B keeps one of: telling it again harms nothing."""
+        if isinstance(record, Config):
+            self._sink.config(record)
+        elif isinstance(record, Summary):
+            self._sink.summary(record)
+        elif isinstance(record, Metric):
+            self._sink.metric(record)
+        elif isinstance(record, Attributes):
+            self._sink.attributes(record)
+        elif isinstance(record, Preempting):
+            self._sink.preempting()
+        elif isinstance(record, Pins):
+            self._sink.pins(record)
+
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""
+        self._work_all(self._awaits.give_up_all())
         self._call(self.ranks.finish())
         for row in self.rows.finish():
             self._write(row)
@@ -182,7 +228,10 @@ class Delivery:
 
     def checkpoint(self) -> None:
         """Note the boundary after the last batch taken as one to move the cursor to."""
-        state = _State(self.rows.snapshot(), self._outputs, self._losses.rows, self._refused, self.ranks.snapshot())
+        if self._awaits.holding:
+            return
+        counts = (self._outputs, self._losses.rows, self._refused, self._alerts)
+        state = _State(self.rows.snapshot(), *counts, self.ranks.snapshot())
         encoded = msgspec.msgpack.encode(state)
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:
@@ -216,7 +265,7 @@ class Delivery:
             return
         self._unconfirmed.append((number, row.calls))
         self._steps_left.clear()
-        self._outputs_left = 0
+        self._outputs_left = self._alerts_left = 0
 
     def _is_there(self, step: int) -> bool:
         while self._steps_left and self._steps_left[0] < step:
@@ -232,3 +281,10 @@ class Delivery:
             self._outputs_left -= 1
         else:
             self._sink.output(record)
+
+    def _alert(self, record: Alert) -> None:
+        self._alerts += 1
+        if self._alerts_left:
+            self._alerts_left -= 1
+        else:
+            self._sink.alert(record)

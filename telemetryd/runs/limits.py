@@ -8,6 +8,10 @@ OPEN_ROW_MAX_BYTES = 8 << 20
 """Log calls merged into one open row before it is closed early. W&B refuses a history line over 10,383,360 bytes, so a
 row that grew on would be lost there."""
 
+AWAIT_HELD_MAX_BYTES = 16 << 20
+"""Records of a session that wait for values computed later (awaits.py): seconds of rows, little memory. Over it they go
+on without, and the values become late rows."""
+
 READ_MAX_BYTES = 4 << 20
 """Batches taken from the inbox at once. Small enough that an order is seen within a fraction of a second, large enough
 that a query costs nothing beside what it brings."""

@@ -85,6 +85,10 @@ class RowAssembly:
         opened = sum(len(session.open.bodies) for session in self._sessions.values() if session.open)
         return opened + sum(len(row.bodies) for row in self._held)
 
+    def knows(self, session_id: str) -> bool:
+        """Whether the session has logged before, and has not ended."""
+        return session_id in self._sessions
+
     def start_at(self, step: int) -> None:
         """W&B has every step below `step` already (a resumed run)."""
         self.next_step = max(self.next_step, step)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from client.protocol.records import Attributes, Config, Metric, Output, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Summary
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.rows import FinishedRow
 
@@ -25,7 +25,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Existing:
-    """What the run has already, from before: steps of its rows after `next_step` in order, and its output records.
+    """What the run has already, from before: steps of its rows after `next_step` in order, output records, alerts.
 
     `below` is set where only a first missing step is known (online): every row below it is there.
     """
@@ -33,6 +33,7 @@ class Existing:
     steps: tuple[int, ...] = ()
     outputs: int = 0
     below: int | None = None
+    alerts: int = 0
 
 
 class Sink(Protocol):
@@ -64,6 +65,15 @@ class Sink(Protocol):
 
     def attributes(self, record: Attributes) -> None:
         """Change name, notes or tags."""
+
+    def alert(self, record: Alert) -> None:
+        """Send an alert."""
+
+    def preempting(self) -> None:
+        """Say that the run is about to be preempted."""
+
+    def pins(self, record: Pins) -> None:
+        """Pin keys of the config."""
 
     def flush(self) -> None:
         """Hand over what is buffered on this side."""

@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import time
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from client.protocol.messages import RunSpec
-from client.protocol.records import Attributes, Config, Metric, Output, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Summary
 from telemetryd.errors import ApiKeyError
 from telemetryd.runs import predecessor, wandb_private, wandb_settings
+from telemetryd.runs.alerts import AlertTimes
 from telemetryd.runs.carried import Carried, StepValues, carried_from
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.errors import RowRefusedError, ServerError, SinkError, SinkPermanentError
@@ -80,6 +82,7 @@ class WandbSink:
         self._published: wandb_private.Published | None = None
         self._carried = Carried()
         self._step_values = StepValues(self._carried)
+        self._alert_times = AlertTimes()
         self._cores: list[int] = []
         self._starting_step = 0
         self._sent_again = 0
@@ -206,7 +209,12 @@ class WandbSink:
             carried.summary = {key: value for key, value in carried.summary.items() if key not in _ROW_KEYS}
             for output in carried.unsent:
                 self.output(output)
+            for alert in carried.unsent_alerts:
+                self._send_alert(alert, alert.wait_ms)
         carried.unsent.clear()
+        carried.unsent_alerts.clear()
+        if carried.pins:
+            self.pins(Pins(carried.pins))
         if carried.summary:
             self._run.summary.update(carried.summary)
         attributes = Attributes(carried.name, carried.notes, carried.tags)
@@ -221,10 +229,10 @@ class WandbSink:
         """
         if self._run.settings.mode == "offline":
             steps = tuple(step for step in self._carried.steps if step >= next_step)
-            return Existing(steps, self._carried.outputs)
+            return Existing(steps, self._carried.outputs, alerts=self._carried.alerts)
         for folder in self._notebook.notes.folders[:-1]:
             self._send_again(Path(folder.file), next_step)
-        return Existing(outputs=self._carried.outputs, below=self._starting_step)
+        return Existing((), self._carried.outputs, self._starting_step, self._carried.alerts)
 
     def _send_again(self, file: Path, before: int) -> None:
         for step, row in history_rows(file):
@@ -303,6 +311,22 @@ class WandbSink:
             value = getattr(record, name)
             if value is not None:
                 self._public(name, partial(setattr, self._run, name, value))
+
+    def alert(self, record: Alert) -> None:
+        """Send an alert; the wait that W&B is told makes it judge by the training's time."""
+        self._send_alert(record, self._alert_times.wait_ms(record, time.time_ns()))
+
+    def _send_alert(self, record: Alert, wait_ms: int) -> None:
+        wait = datetime.timedelta(milliseconds=wait_ms)
+        self._public("alert", lambda: self._run.alert(record.title, record.text, record.level, wait))
+
+    def preempting(self) -> None:
+        """Say that the run is about to be preempted."""
+        self._public("preempting", lambda: self._run.mark_preempting())
+
+    def pins(self, record: Pins) -> None:
+        """Pin keys of the config."""
+        self._public("pins", lambda: self._run.pin_config_keys(record.keys))
 
     def _public(self, what: str, call: Callable[[], Any]) -> None:
         """Something beside rows: what wandb refuses of it is logged and left out, a broken connection is raised."""

@@ -11,7 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.protocol import framing
-from client.protocol.records import Attributes, Config, End, Metric, Output, Record, Row, Summary
+from client.protocol.records import (
+    Alert,
+    Arrived,
+    Attributes,
+    Await,
+    Config,
+    End,
+    Metric,
+    Output,
+    Pins,
+    Record,
+    Row,
+    Summary,
+)
 from telemetryd.inbox.reader import StoredBatch
 from telemetryd.runs.control import Started
 from telemetryd.runs.delivery import Delivery
@@ -35,6 +48,9 @@ class Disk:
     def outputs(self) -> list[str]:
         return [text for kind, text in self.entries if kind == "output"]
 
+    def alerts(self) -> list[str]:
+        return [title for kind, title in self.entries if kind == "alert"]
+
 
 @dataclass
 class LossySink:
@@ -48,7 +64,8 @@ class LossySink:
         return Started("", "offline")
 
     def existing(self, next_step: int) -> Existing:
-        return Existing(tuple(s for s in self.disk.steps() if s >= next_step), len(self.disk.outputs()))
+        steps = tuple(s for s in self.disk.steps() if s >= next_step)
+        return Existing(steps, len(self.disk.outputs()), alerts=len(self.disk.alerts()))
 
     def row(self, row: FinishedRow) -> None:
         if REFUSED in row.data:
@@ -69,6 +86,15 @@ class LossySink:
 
     def attributes(self, record: Attributes) -> None:
         self.memory.append(("attributes", record))
+
+    def alert(self, record: Alert) -> None:
+        self.memory.append(("alert", record.title))
+
+    def preempting(self) -> None:
+        self.memory.append(("preempting", None))
+
+    def pins(self, record: Pins) -> None:
+        self.memory.append(("pins", record))
 
     def flush(self) -> None:
         pass
@@ -118,7 +144,7 @@ def scripts(draw: st.DrawFn) -> list[tuple[int, list[Record]]]:
     names = iter(range(10_000))
 
     def record(session: int) -> Record:
-        kind = draw(st.sampled_from([0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]))
+        kind = draw(st.sampled_from([0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]))
         name = next(names)
         if kind == 0:
             return Output("stdout", str(name), name)
@@ -128,10 +154,15 @@ def scripts(draw: st.DrawFn) -> list[tuple[int, list[Record]]]:
             return End(name, 0)
         if kind == 3:
             return Summary([(["x"], name)])
+        if kind == 10:
+            return Alert(str(name), "", "INFO", 60_000, name)
+        if kind in (11, 12):
+            return (Await, Arrived)[kind - 11](draw(st.integers(1, 3)))
         key = REFUSED if kind == 4 else f"v{name}"
         explicit = draw(st.booleans())
         step = draw(st.integers(0, 15))
-        return Row(step, name, {key: name}, draw(st.booleans()), explicit)
+        fills = draw(st.integers(1, 3)) if kind == 13 else None
+        return Row(step, name, {key: name}, draw(st.booleans()), explicit, fills)
 
     groups = draw(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4)), min_size=1, max_size=12))
     return [(session, [record(session) for _ in range(count)]) for session, count in groups]
@@ -207,6 +238,7 @@ def test_kills_at_any_moment_change_nothing_in_what_arrives(
     disk = attempt.disk
     assert written(disk, "row") == written(expected, "row")
     assert disk.outputs() == expected.outputs()
+    assert disk.alerts() == expected.alerts()
     assert (delivery.delivered, delivery.dropped) == (reference.delivered, reference.dropped)
     assert delivery.settled
     assert written(disk, "config")[-1:] == written(expected, "config")[-1:]

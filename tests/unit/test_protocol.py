@@ -31,6 +31,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "report": messages.Report("ab" * 16, "running", 9, 5, 3, {"corrupt": 1}, 2, "offline", "/d", "u", "n", "e", "p"),
     "answer": messages.Answer(1, {"ok": True}, None),
     "refuse": messages.Refuse("gap", "send again", "ab" * 16, 4),
+    "hello_1_2": messages.Hello("ab" * 16, 1, 2, "console", launch="cd" * 16),
     "hello_1_1": messages.Hello("ab" * 16, 1, 1, "console", launch="cd" * 16),
     "report_stop": messages.Report("ab" * 16, "running", stop_requested=True),
     "row": records.Row(5, 1_700_000_000_000_000_000, {"loss": 0.5, "n": 3, "s": "x", "none": None}),
@@ -41,6 +42,12 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "metric": records.Metric("val/*", step_metric="step", summary="min"),
     "output": records.Output("stderr", "text\n", 9),
     "attributes": records.Attributes(name="n", tags=["t"]),
+    "row_fills": records.Row(5, 1, {"h": {"_type": "histogram", "values": [1], "bins": [0, 1]}}, False, fills=2),
+    "alert": records.Alert("t", "text", "WARN", 60000, 9),
+    "preempting": records.Preempting(),
+    "pins": records.Pins(["lr"]),
+    "await": records.Await(2),
+    "arrived": records.Arrived(2),
     "losses": records.Losses({"spool_full": 3}),
     "hello_rank": messages.Hello(
         "ab" * 16, 1, 2, "node", run=SPEC, rank=3, world_size=4, local_rank=1, node=1, restart=2, sent_ns=9
