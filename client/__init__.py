@@ -26,6 +26,7 @@ from client.errors import (
     UnsupportedError,
     UsageError,
 )
+from client.media import Classes, Image, Plotly
 from client.names import NEVER
 from client.preinit import PreInitObject, before_init
 from client.process_wide import ensure_configured, login, require, setup
@@ -64,16 +65,13 @@ _NOT_YET = frozenset(
         "Artifact",
         "ArtifactTTL",
         "Audio",
-        "Classes",
         "EvalTable",
         "Graph",
         "Histogram",
         "Html",
-        "Image",
         "JoinedTable",
         "Molecule",
         "Object3D",
-        "Plotly",
         "Table",
         "Video",
         "agent",
@@ -100,13 +98,16 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlertLevel",
+    "Classes",
     "CommError",
     "Config",
     "ConfigError",
     "Error",
     "FinishReport",
+    "Image",
     "MissingFeatureError",
     "NoAnswerError",
+    "Plotly",
     "Run",
     "Settings",
     "Summary",

@@ -24,13 +24,15 @@ from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any, NamedTuple
 
+from client import rich
 from client.errors import UsageError
 from client.limits import KEY_SETS_KEPT
 from client.protocol.records import Arrived, Await, Record, Row, encode
+from client.rich import Place
 from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
 from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
-from client.values import encode_plainly, encode_row_data
+from client.values import RichValueError, encode_plainly, encode_row_data
 
 _STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -57,6 +59,7 @@ class History:
         "_inside",
         "_lock",
         "_off",
+        "_place_bytes",
         "_plain",
         "_run_id",
         "_slots",
@@ -65,12 +68,15 @@ class History:
         "steps",
     )
 
-    def __init__(self, run_id: str, append: Callable[..., bool], start_time_ns: int) -> None:
+    def __init__(
+        self, run_id: str, append: Callable[..., bool], start_time_ns: int, place: Place | None = None
+    ) -> None:
         self.steps = Steps()
         self.mirror = SummaryMirror(start_time_ns)
         self.rows_after_fork = 0
         self._run_id = run_id
         self._append = append
+        self._place_bytes = place or (lambda payload: 0)
         self._lock = threading.RLock()
         self._plain = True  # no open row, no given step, nobody inside: the fast path is right
         self._inside = False
@@ -91,7 +97,9 @@ class History:
         try:
             encoded = encode_plainly(data)
         except (OverflowError, UnicodeEncodeError, RecursionError):
-            encoded = encode_row_data(data)
+            encoded = self.encode(data, step)
+        except RichValueError:
+            encoded = self._encode_rich(data, step)
         with self._lock:
             if not self._plain or step is not None or commit is not None:
                 self._log_slowly(keys, encoded, step, commit)
@@ -106,6 +114,17 @@ class History:
                 self._plain = True
             if slot.extra or self._deferred:
                 self._finish_call(slot, encoded)
+
+    def encode(self, data: Any, step: Any = None) -> bytes:
+        """What the stream holds of values, of media values too. Raises TypeError, ValueError as `log`."""
+        try:
+            return encode_row_data(data)
+        except RichValueError:
+            return self._encode_rich(data, step)
+
+    def _encode_rich(self, data: Any, step: Any) -> bytes:
+        # wandb names media files by its own next step, also when the caller gives another one.
+        return rich.encode(data, self._place_bytes, self.steps.next if step is not None else None)
 
     def emit(self, record: Record, change: Callable[[SummaryMirror], None] | None = None) -> None:
         """Append a record that is no row, behind the rows logged so far; `change` does to the mirror what it says."""

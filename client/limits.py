@@ -112,3 +112,24 @@ WATCH_WAIT_S = 1.0
 WATCH_PENDING_MAX_BYTES = 2 << 30
 """Copies of gradients and parameters that wait for their histograms. A step's worth of a model of 500 million
 parameters in 32 bits; what is over it is left out and counted."""
+
+SHELF_BYTES = 16 << 20
+"""A shelf for the bytes of media values: twenty images of 512x512x3 fit. A larger value gets one of its own size."""
+
+SHELVES_KEPT_BYTES = 64 << 20
+"""Idle shelves kept for what comes next, because copying into pages that were used before is ten times as fast as into
+new ones: four full shelves."""
+
+BLOB_ALIGN_BYTES = 64
+"""Where a chunk begins on its shelf: a cache line, which is also what arrays of any type want."""
+
+BLOB_PART_BYTES = 4 << 20
+"""The bytes of a value that go into one record; more goes into several. A quarter of what a record may have: such a
+record is on its way beside rows, and none of them waits long behind it."""
+
+EXPANDED_BATCH_BYTES = 8 << 20
+"""A batch with media bytes is sent when it has so many: with one more part and a segment of rows it is still below the
+wire's limit."""
+
+INLINE_BYTES = 4 << 10
+"""Smaller bytes of a media value stand within the row: a record of their own would cost more."""

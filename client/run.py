@@ -48,7 +48,7 @@ class Run(RunActions):
         self._on_end = on_end
         self._ending = threading.Lock()
         self._config = Config(self._config_changed)
-        self.summary = Summary(SummaryStore(self._history.read_summary, self._summary_changed))
+        self.summary = Summary(SummaryStore(self._history.read_summary, self._summary_changed, self._history.encode))
         self.__dict__["log"] = self._history.log  # one call less on the hot path; `Run.log` documents it
         _living.add(self)
 

@@ -33,7 +33,7 @@ class RunIdentity(NotYet):
         self._report: FinishReport | None = None
         self._dir: str | None = None
         self._forked = False
-        self._history = History(spec.run_id, stream.append, self._start_time_ns)
+        self._history = History(spec.run_id, stream.append, self._start_time_ns, stream.place)
 
     # What it is called
 

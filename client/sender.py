@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from client import guard
 from client.delivery import Delivery, Phase
 from client.errors import NoAnswerError
+from client.journal.blobs import Blobs
 from client.journal.supply import Supply
 from client.journal.writer import JournalWriter
 from client.limits import NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
@@ -45,6 +46,7 @@ class Sender:
         hello: Hello,
         endpoint: str,
         writer: JournalWriter,
+        blobs: Blobs,
         supply: Supply,
         on_start: Callable[[], None],
         on_absent: Callable[[], None],
@@ -62,7 +64,7 @@ class Sender:
         self._on_start = on_start
         self._on_stop: Callable[[], None] | None = on_stop
         self._on_absent: Callable[[], None] | None = on_absent
-        self._shipping = Shipping(writer)
+        self._shipping = Shipping(writer, blobs)
         self._connection: Connection | None = None
         self._questions: deque[Question] = deque()
         self._asked: dict[int, Question] = {}

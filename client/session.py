@@ -21,13 +21,16 @@ from client.callbacks import Figures, Watch
 from client.delivery import Phase
 from client.errors import NoAnswerError
 from client.journal import format as fmt
+from client.journal import links
+from client.journal.blobs import Blobs, Chunk
 from client.journal.file_system import spool_warning
 from client.journal.folder import Home
 from client.journal.segment import Segment
 from client.journal.supply import Supply
 from client.journal.writer import JournalWriter
 from client.ledger import Ledger
-from client.limits import SEGMENT_BYTES
+from client.limits import BLOB_PART_BYTES, SEGMENT_BYTES
+from client.payload import Payload, new_blob_id, use_shelves
 from client.policy import Policy
 from client.protocol import version
 from client.protocol.messages import Hello, Report
@@ -55,9 +58,10 @@ class Session:
         self._closed: bool | None = None
         identity = bytes.fromhex(hello.session)
         self.writer = JournalWriter(identity, _first_segment(home, identity), policy.memory_max_bytes)
-        self._supply = Supply(self.writer, home, policy.spool_max_bytes, disk_trouble)
+        self.blobs = Blobs(lambda: home.path if home.held else None)
+        self._supply = Supply(self.writer, self.blobs, home, policy.spool_max_bytes, disk_trouble)
         self._sender = Sender(
-            hello, endpoint, self.writer, self._supply, self._tell_spool, self._tell_absent, self._stop
+            hello, endpoint, self.writer, self.blobs, self._supply, self._tell_spool, self._tell_absent, self._stop
         )
         self.append = self._append_when_room if policy.on_full == "block" else self.writer.append
         self._watch: Watch | None = None
@@ -78,6 +82,7 @@ class Session:
             guard.swallow("journal.spool", error)
         session = cls(hello, endpoint, home, trouble, policy or _policy_of_environment())
         session._sender.start()
+        use_shelves(session.blobs)
         session._watch = Watch.start(session.policy, session._figures)
         return session
 
@@ -95,6 +100,39 @@ class Session:
         if not has_room(size) and self._sender.running and not self.forked:
             self._sender.wait(lambda: has_room(size), self.policy.on_full_timeout_s)
         return self.writer.append(body, is_row)
+
+    def place(self, payload: Payload) -> int:
+        """Journal the bytes of a media value; the id under which a record may name them, 0 when a cap keeps them out.
+
+        Bytes captured on another session's shelf, or before there was a session, are copied once more.
+        """
+        chunk = payload.chunk
+        if chunk is None or not self.blobs.owns(chunk):
+            chunk = self._room_for(payload.size)
+            if chunk is None:
+                return 0
+            chunk.view[:] = payload.view
+            payload.moved_to(chunk)
+        blob_id = new_blob_id()
+        for start in range(0, chunk.size, BLOB_PART_BYTES):
+            size = min(BLOB_PART_BYTES, chunk.size - start)
+            body = links.link(blob_id, start, chunk.shelf.index, chunk.offset + start, size)
+            if not self.writer.append_link(body, chunk):
+                return 0
+        return blob_id
+
+    def _room_for(self, size: int) -> Chunk | None:
+        chunk = self.blobs.take(size)
+        if chunk is None and self.policy.on_full == "block" and self._sender.running and not self.forked:
+            found: list[Chunk | None] = [None]
+
+            def taken() -> bool:
+                found[0] = self.blobs.take(size)
+                return found[0] is not None
+
+            self._sender.wait(taken, self.policy.on_full_timeout_s)
+            chunk = found[0]
+        return chunk
 
     @property
     def folder(self) -> Path | None:
@@ -169,11 +207,13 @@ class Session:
 
     def _close(self, timeout_s: float) -> bool:
         self.writer.close("finished")
+        self.blobs.close()
         done = self._sender.stop(timeout_s)
         self._supply.close()
         if not done:
             self._supply.save_rest()
         self.writer.release()
+        self.blobs.release()
         if done:
             self._home.remove()
         self._home.release()
@@ -198,6 +238,7 @@ class Session:
         """Runs in a forked child: silence the copy. The memory, the thread, the socket are the parent's."""
         self.forked = True
         self.writer.orphan()
+        self.blobs.orphan()
         self._sender.orphan()
         self._closing = threading.Lock()
         self._home.release()

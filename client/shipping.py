@@ -6,9 +6,12 @@ happens on a new connection only; from then on shipping goes from committed leng
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from client.journal import format as fmt
+from client.journal import links
+from client.journal.blobs import Blobs
 from client.journal.segment import Segment
 from client.journal.writer import JournalWriter
 from client.protocol.framing import spans
@@ -25,8 +28,11 @@ class Stretch(NamedTuple):
 class Shipping:
     """A reading position in the segments of one JournalWriter."""
 
-    def __init__(self, writer: JournalWriter) -> None:
+    def __init__(self, writer: JournalWriter, blobs: Blobs) -> None:
         self._writer = writer
+        self._blobs = blobs
+        self._pieces: Iterator[tuple[int, int, bytes]] = iter(())
+        """What is left of a stretch with media bytes in it, which goes in several."""
         self._segment: Segment | None = None
         self._offset = fmt.HEADER_BYTES
         self._number = 1
@@ -34,6 +40,7 @@ class Shipping:
     def seek(self, number: int) -> None:
         """Make record `number` the next one; what lies before it in the journal is acked."""
         self._segment, self._offset = None, fmt.HEADER_BYTES
+        self._pieces = iter(())
         for segment in self._writer.segments():
             if segment.last >= number or segment is self._writer.current:
                 self._segment = segment
@@ -42,8 +49,13 @@ class Shipping:
                 return
 
     def next(self) -> Stretch | None:
-        """The committed records behind the position, of one segment; moves behind them. None: all were shipped."""
+        """The committed records behind the position, of one segment; moves behind them. None: all were shipped.
+
+        Links come as the Blobs that they stand for, and then in several stretches.
+        """
         while True:
+            for first, last, payload in self._pieces:
+                return Stretch(first, last, payload)
             segment = self._segment
             if segment is None:
                 self.seek(1)
@@ -53,7 +65,10 @@ class Shipping:
             if end > self._offset:
                 stretch = Stretch(self._number, segment.first + records - 1, segment.bytes[self._offset : end])
                 self._offset, self._number = end, stretch.last + 1
-                return stretch
+                if not links.may_hold_links(stretch.payload):
+                    return stretch
+                self._pieces = links.expand(stretch.payload, stretch.first, self._blobs.read)
+                continue
             if is_current:
                 return None
             self.seek(self._number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from client.ledger import Ledger
+from client.payload import Payload
 from client.protocol.messages import Hello, Report
 from client.protocol.records import Record
 
@@ -23,6 +24,9 @@ class Stream(Protocol):
 
     def record(self, record: Record) -> bool:
         """Encode and append a record that is not a row."""
+
+    def place(self, payload: Payload) -> int:
+        """Append the bytes of a media value; the id by which a later record may name them, 0 when they are lost."""
 
     @property
     def ledger(self) -> Ledger:

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from client.protocol.records import Array, decode_ext
+from client.protocol.records import Array, Media, decode_ext
+from client.summary_mirror import media_shown
 from client.tensors import statistics
-from client.values import summary_value
+from client.values import encode_row_data, summary_value_by
 
 Path = tuple[str, ...]
 
@@ -24,11 +25,17 @@ class MissingKeyError(KeyError, AttributeError):
 
 
 class SummaryStore:
-    """What a Summary needs of its run. Both raise UsageError after finish."""
+    """What a Summary needs of its run. `read` and `write` raise UsageError after finish."""
 
-    def __init__(self, read: Callable[[], dict[str, Any]], write: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], dict[str, Any]],
+        write: Callable[..., None],
+        encode: Callable[[Any], bytes] = encode_row_data,
+    ) -> None:
         self.read = read
         self.write = write
+        self.encode = encode
 
 
 class Summary:
@@ -71,7 +78,7 @@ class Summary:
         for key in d:
             if not isinstance(key, str):
                 raise TypeError(f"summary keys must be str, not {type(key).__name__}: use str({key!r})")
-        changes = [([*self._path, key], summary_value(value)) for key, value in d.items()]
+        changes = [([*self._path, key], summary_value_by(value, self._store.encode)) for key, value in d.items()]
         self._store.write(changes, [])
 
     def __getitem__(self, key: str) -> Any:
@@ -126,6 +133,8 @@ def _as_json(value: Any, nan: float | None) -> Any:
         return [_as_json(item, math.nan) for item in value]
     if isinstance(value, Array):
         return statistics(value)
+    if isinstance(value, Media):
+        return media_shown(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, datetime.datetime):

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from client.protocol.records import Array, Row, decode, decode_ext
+from client.protocol.records import Array, Media, Row, decode, decode_ext
 from client.tensors import histogram
 
 
@@ -256,12 +256,25 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
             yield here, item
 
 
+_LOG_TYPES = {"Image": "image-file", "Plotly": "plotly-file"}
+
+
+def media_shown(media: Media) -> dict[str, Any]:
+    """What can be said of a media value before it is encoded: its type, and its caption. W&B has its file, too."""
+    shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind, media.kind)}
+    if isinstance(media.args.get("caption"), str):
+        shown["caption"] = media.args["caption"]
+    return shown
+
+
 def _shown(value: Any) -> Any:
     """A leaf as it reads back from W&B: integers beyond 63 bits as floats, large arrays as histograms."""
     if isinstance(value, int) and not -_LARGEST_EXACT_INT <= value < _LARGEST_EXACT_INT:
         return float(value)
     if isinstance(value, Array):
         return histogram(value)
+    if isinstance(value, Media):
+        return media_shown(value)
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, list):

@@ -159,6 +159,49 @@ def _packed_array(value: Any) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(EXT_ARRAY, _pack([value.dtype.str, list(value.shape), value.tobytes()]))
 
 
+def is_bytes(value: Any) -> bool:
+    """Whether its elements can be none but 0 to 255."""
+    return str(value.dtype) in ("uint8", "bool", "torch.uint8", "torch.bool")
+
+
+def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], None]]:
+    """(dtype, shape, bytes, what writes the bytes into a buffer of that size) of an array or tensor.
+
+    Raises TypeError where its elements are no real numbers. Nothing is copied before the buffer is written.
+    """
+    if is_torch(value):
+        value = _host_tensor(value)
+        if str(value.dtype) not in _TORCH_DTYPES:
+            raise TypeError(f"a tensor of {value.dtype} cannot be part of a media value: give real numbers")
+        if "numpy" not in sys.modules:
+            return _tensor_contents(value)
+        value = value.numpy()  # shares its memory
+    elif _is_foreign(value):
+        value = _numpy_of(value)
+    dtype = value.dtype
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise TypeError(f"an array of {dtype} cannot be part of a media value: give numbers of at most 64 bits")
+    return dtype.str, list(value.shape), value.nbytes, lambda view: _copy_array(value, view)
+
+
+def _tensor_contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], None]]:
+    dense = value.contiguous()
+    size = dense.numel() * dense.element_size()
+
+    def fill(view: memoryview) -> None:
+        ctypes.memmove(ctypes.addressof(ctypes.c_char.from_buffer(view)), dense.data_ptr(), size)
+
+    return _TORCH_DTYPES[str(dense.dtype)], list(dense.shape), size, fill
+
+
+def _copy_array(value: Any, view: memoryview) -> None:
+    if value.flags.c_contiguous:
+        view[:] = memoryview(value.reshape(-1).view("u1"))
+    else:
+        numpy = sys.modules["numpy"]
+        numpy.copyto(numpy.frombuffer(view, value.dtype).reshape(value.shape), value)
+
+
 def histogram(array: Array) -> dict[str, Any] | None:
     """The histogram that W&B shows for a logged array; None where numpy is gone or the array has no finite range."""
     numpy = sys.modules.get("numpy")

@@ -21,9 +21,10 @@ from typing import Any
 from client import api
 from client.errors import NoAnswerError
 from client.ledger import Ledger
+from client.payload import Payload, new_blob_id
 from client.policy import Policy
 from client.protocol.messages import Hello, Report, RunSpec
-from client.protocol.records import AnyRecord, Config, End, Metric, Output, Record, Row, Summary, decode, encode
+from client.protocol.records import AnyRecord, Blob, Config, End, Metric, Output, Record, Row, Summary, decode, encode
 from client.stream import Stream
 from client.summary import as_read
 from client.summary_mirror import Slot, SummaryMirror
@@ -57,6 +58,11 @@ class RecordingSession:
     def record(self, record: Record) -> bool:
         """Append a record that is not a row."""
         return self._append(encode(record), is_row=False)
+
+    def place(self, payload: Payload) -> int:
+        """Append the bytes of a media value."""
+        blob_id = new_blob_id()
+        return blob_id if self._append(encode(Blob(blob_id, bytes(payload))), is_row=False) else 0
 
     def say(self, report: Report) -> None:
         """Be told what a daemon would have said."""

@@ -30,18 +30,18 @@ from typing import Any
 import msgspec
 
 from client import tensors
-from client.errors import UnsupportedError
+from client.media import figures
+from client.media.base import WBValue
 from client.protocol.records import EXT_BIG_INT
 
 Ext = msgspec.msgpack.Ext
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
-_LATER = {
-    "pandas.": "log its numbers, or a list of them",
-    "matplotlib.": "save it with `figure.savefig(...)`",
-    "plotly.": "save it with `figure.write_html(...)`",
-    "PIL.": "save it with `image.save(...)`",
-}
+_INSTEAD = {"pandas.": "log its numbers, or a list of them", "PIL.": "log Image(picture)"}
+
+
+class RichValueError(Exception):
+    """Not an error of the caller's: there is a media value in what was to be encoded, which is for rich.py."""
 
 
 def encode_row_data(data: dict[str, Any]) -> bytes:
@@ -52,7 +52,7 @@ def encode_row_data(data: dict[str, Any]) -> bytes:
     try:
         return _encode(data)
     except (OverflowError, UnicodeEncodeError):
-        return _encode(_portable(data, 0))
+        return _encode(portable(data))
     except RecursionError:
         raise ValueError(
             "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
@@ -61,14 +61,19 @@ def encode_row_data(data: dict[str, Any]) -> bytes:
 
 def summary_value(value: Any) -> Any:
     """A value for `run.summary`, ready for the wire. Raises TypeError as `encode_row_data`, and for keys not str."""
+    return summary_value_by(value, encode_row_data)
+
+
+def summary_value_by(value: Any, encode: Callable[[Any], bytes]) -> Any:
+    """`summary_value` with another encoder for what is no dict."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"keys within a summary value must be str, not {type(key).__name__}: use str({key!r})")
-        return {key: summary_value(item) for key, item in value.items()}
+        return {key: summary_value_by(item, encode) for key, item in value.items()}
     if isinstance(value, enum.Enum):
         return value.name
-    return msgspec.Raw(encode_row_data(value))
+    return msgspec.Raw(encode(value))
 
 
 def config_value(value: Any) -> Any:
@@ -138,7 +143,7 @@ _by_type: dict[type, Callable[[Any], Any]] = {}
 _TYPES_KEPT = 1000  # a program that makes classes without end must not fill this
 
 
-def _hook(value: Any) -> Any:
+def hook(value: Any) -> Any:
     """What msgspec does not know itself: numpy, torch, subclasses of str, int and float, and the rest."""
     try:
         capture = _by_type[type(value)]
@@ -150,6 +155,8 @@ def _hook(value: Any) -> Any:
 
 
 def _capture_for(value: Any) -> Callable[[Any], Any]:
+    if isinstance(value, WBValue):
+        return _leave_to_rich
     if tensors.is_array(value):
         return tensors.history_form
     for base, capture in _BY_BASE:
@@ -165,18 +172,24 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
     return _refuse
 
 
+def _leave_to_rich(value: Any) -> Any:
+    raise RichValueError
+
+
 def _refuse(value: Any) -> Any:
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    for prefix, instead in _LATER.items():
+    if figures.is_matplotlib(value) or figures.is_plotly(value):
+        raise RichValueError
+    name = figures.type_name(value)
+    for prefix, instead in _INSTEAD.items():
         if name.startswith(prefix):
-            raise UnsupportedError(f"logging a {name} is not supported yet: {instead}")
+            raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable: {instead}")
     raise TypeError(
         f"Object of type {type(value).__name__} is not JSON serializable:"
         " log numbers, str, lists, dicts or arrays of them, or str(value)"
     )
 
 
-def _portable(value: Any, depth: int) -> Any:
+def portable(value: Any, depth: int = 0) -> Any:
     """A copy with integers beyond 64 bits as extension values and unpaired surrogates replaced."""
     if depth > sys.getrecursionlimit() // 4:
         raise ValueError("Circular reference detected: a logged dict or list contains itself, or is nested too deep")
@@ -185,21 +198,21 @@ def _portable(value: Any, depth: int) -> Any:
     if isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX:
         return Ext(EXT_BIG_INT, str(int(value)).encode("ascii"))
     if isinstance(value, Mapping):
-        return {_portable_key(key): _portable(item, depth + 1) for key, item in value.items()}
+        return {_portable_key(key): portable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-        return [_portable(item, depth + 1) for item in value]
+        return [portable(item, depth + 1) for item in value]
     if isinstance(value, enum.Enum):
-        return _portable(value.value, depth + 1)
+        return portable(value.value, depth + 1)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _portable(dataclasses.asdict(value), depth + 1)
+        return portable(dataclasses.asdict(value), depth + 1)
     return value
 
 
 def _portable_key(key: Any) -> Any:
     if isinstance(key, int) and not _INT_MIN <= key <= _INT_MAX:
         return str(int(key))
-    return _portable(key, 0) if isinstance(key, str) else key
+    return portable(key, 0) if isinstance(key, str) else key
 
 
-encode_plainly = _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+encode_plainly = _encode = msgspec.msgpack.Encoder(enc_hook=hook).encode
 """`encode_row_data` without its help for integers beyond 64 bits, unpaired surrogates and circular containers."""

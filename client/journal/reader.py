@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
+from client.journal import blobs, links
 from client.journal import folder as spool_folder
 from client.journal import format as fmt
 from client.protocol.errors import ProtocolError
@@ -37,12 +38,31 @@ class SpoolContent:
     damage: list[str] = field(default_factory=list)
 
     def stretches(self) -> Iterator[Stretch]:
-        """Yield the intact records, a segment at a time, in the order of their numbers."""
+        """Yield the intact records, a segment at a time or less, in the order of their numbers, Links as the Blobs
+        that they stand for."""
         session = bytes.fromhex(self.hello.session)
         for _, path in _ordered_segments(self.folder, self.damage):
             found = read_segment(path, self.damage, session)
-            if found is not None:
+            if found is None:
+                continue
+            if not links.may_hold_links(found.payload):
                 yield found
+                continue
+            for first, last, payload in links.expand(found.payload, found.first, self._read_blob):
+                yield Stretch(first, last, payload)
+
+    def _read_blob(self, shelf: int, offset: int, size: int) -> bytes:
+        path = self.folder / blobs.file_name(shelf)
+        try:
+            with path.open("rb", buffering=0) as file:
+                content = os.pread(file.fileno(), size, offset)
+        except OSError as error:
+            self.damage.append(f"{path.name}: {error.strerror}")
+            raise
+        if len(content) != size:
+            self.damage.append(f"{path.name}: cut at byte {offset + len(content)}, {offset + size} were written")
+            raise ValueError(path.name)
+        return content
 
 
 def read_spool(folder: Path) -> SpoolContent:

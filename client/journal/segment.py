@@ -18,6 +18,25 @@ _MADV_POPULATE_WRITE = 23
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def make_file(path: Path, size_bytes: int) -> mmap.mmap:
+    """A new file mapped into memory, its blocks reserved so that no later store can fail. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+        return mmap.mmap(descriptor, size_bytes)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def populate(memory: mmap.mmap, start: int, stop: int) -> None:
+    """Fault in pages of a mapped file, without holding the interpreter. A hint: may do nothing."""
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    _libc.madvise(ctypes.c_void_p(address + start), ctypes.c_size_t(stop - start), _MADV_POPULATE_WRITE)
+
+
 class Segment:
     """`size` bytes of journal; `path` None: in memory only."""
 
@@ -37,16 +56,7 @@ class Segment:
     @classmethod
     def in_file(cls, path: Path, size_bytes: int, session: bytes) -> Segment:
         """A new file of `size_bytes`, its blocks reserved so that no later store can fail. Raises OSError."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size_bytes)
-            memory = mmap.mmap(descriptor, size_bytes)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        return cls(memory, session, path)
+        return cls(make_file(path, size_bytes), session, path)
 
     @classmethod
     def in_memory(cls, size_bytes: int, session: bytes) -> Segment:

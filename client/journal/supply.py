@@ -11,6 +11,7 @@ from pathlib import Path
 
 from client import guard
 from client.journal import format as fmt
+from client.journal.blobs import Blobs
 from client.journal.folder import Home
 from client.journal.segment import Segment
 from client.journal.writer import JournalWriter
@@ -20,9 +21,13 @@ from client.limits import DISK_RETRY_S, RESERVED_FOR_SMALL, SEGMENT_BYTES, SPARE
 class Supply:
     """Feeds one JournalWriter from one spool folder, which may not be there."""
 
-    def __init__(self, writer: JournalWriter, home: Home, max_bytes: int, disk_trouble: str | None = None) -> None:
+    def __init__(
+        self, writer: JournalWriter, blobs: Blobs, home: Home, max_bytes: int, disk_trouble: str | None = None
+    ) -> None:
         """`disk_trouble` says why the folder could not be made, when it could not."""
         self._writer = writer
+        self._blobs = blobs
+        blobs.may_grow = self._may_grow
         self._home = home
         self._max_bytes = max_bytes
         self._made = sum(1 for _ in home.path.glob(f"*{fmt.SUFFIX}")) if home.held else 0
@@ -35,6 +40,7 @@ class Supply:
         writer = self._writer
         for segment in writer.release_acked(acked):
             self._recycle(segment)
+        self._blobs.tend()
         if self._home.held and now_s >= self._look_at_s:
             self._look_at_s = now_s + DISK_RETRY_S
             self._look_for_home()
@@ -78,6 +84,7 @@ class Supply:
             writer.spares.popleft().release(remove=False)
         for segment in writer.segments():
             segment.detach()
+        self._blobs.detach()
         self._home.release()
         self.disk_trouble = f"the spool folder was removed: {self._home.path}"
         guard.swallow("journal.disk", FileNotFoundError(self.disk_trouble))
@@ -88,6 +95,14 @@ class Supply:
             return False
         self._home.make()
         return True
+
+    def _may_grow(self, size: int, on_disk: bool) -> bool:
+        """Whether the caps leave room for so many bytes of media: they go before rows do."""
+        if on_disk:
+            return self._held_bytes() + size <= self._max_bytes * (1 - RESERVED_FOR_SMALL)
+        in_memory = sum(segment.size for segment in self._writer.segments() if segment.path is None)
+        in_memory += self._blobs.held_bytes(in_memory=True)
+        return in_memory + size <= self._writer.memory_max_bytes * (1 - RESERVED_FOR_SMALL)
 
     def close(self) -> None:
         """Remove the spares; what holds records stays. A closed journal takes no more. Never raises."""
@@ -104,7 +119,7 @@ class Supply:
 
     def _held_bytes(self) -> int:
         writer = self._writer
-        return sum(segment.size for segment in (*writer.segments(), *list(writer.spares)))
+        return sum(segment.size for segment in (*writer.segments(), *list(writer.spares))) + self._blobs.held_bytes()
 
     def _next_path(self) -> Path:
         self._made += 1
@@ -135,6 +150,7 @@ class Supply:
             guard.swallow("journal.remove", error)
 
     def _save_memory_segments(self, every: bool = False) -> None:
+        self._blobs.save()  # first: a Link that is on disk must find its bytes there
         segments = self._writer.segments()
         for segment in segments if every else segments[:-1]:
             if segment.path is None and segment.last >= segment.first:

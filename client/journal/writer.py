@@ -20,6 +20,7 @@ from zlib import crc32
 
 from client import guard
 from client.journal import format as fmt
+from client.journal.blobs import Chunk
 from client.journal.segment import Segment
 from client.limits import LARGE_RECORD_BYTES, MEMORY_MAX_BYTES, RESERVED_FOR_SMALL, SEGMENT_BYTES
 from client.protocol.framing import HEADER, HEADER_BYTES
@@ -46,6 +47,8 @@ class JournalWriter:
         self.near_cap = False
         self.memory_max_bytes = memory_max_bytes
         self.wanted = threading.Event()
+        self.pins: deque[tuple[int, Chunk]] = deque()
+        """(record, the chunk that its Link names), oldest first: held until the record is acked."""
         self._inside = False
         self._vital = False
         self._losses_told: dict[str, int] = {}
@@ -80,6 +83,14 @@ class JournalWriter:
                 if self._set_aside:
                     self._flush_set_aside()
                 self._inside = False
+
+    def append_link(self, body: bytes, chunk: Chunk) -> bool:
+        """As `append`, for a Link; its chunk is held until the record is acked."""
+        with self.lock:
+            kept = self.append(body, is_row=False)
+            if kept:  # within an interrupted call the record's number is still to come, and at most this
+                self.pins.append((self.sequence + self._inside + len(self._set_aside), chunk))
+            return kept
 
     def append_vital(self, body: bytes) -> bool:
         """As `append`, for the few small records without which a run does not end: the caps do not hold for them."""
@@ -138,6 +149,8 @@ class JournalWriter:
     def release_acked(self, acked: int) -> list[Segment]:
         """Take out the sealed segments whose records are all at or below `acked`. Called by the sender."""
         freed = []
+        while self.pins and self.pins[0][0] <= acked:
+            self.pins.popleft()
         with self.lock:
             while self.sealed and self.sealed[0].last <= acked:
                 freed.append(self.sealed.popleft())
@@ -162,6 +175,7 @@ class JournalWriter:
             for segment in (*self.sealed, self.current):
                 segment.release(remove=False)
             self.sealed.clear()
+        self.pins.clear()
 
     def orphan(self) -> None:
         """In a forked child: the mapped memory belongs to the parent, so nothing may be written to it any more."""
@@ -169,6 +183,7 @@ class JournalWriter:
         self.wanted = threading.Event()
         self._inside = False
         self._set_aside.clear()
+        self.pins = deque()
         self.dropped = {}
         self.closed = "forked"
         self._size = 0

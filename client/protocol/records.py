@@ -8,6 +8,11 @@ types for what msgpack has not:
 
     ext 1   an integer beyond 64 bits, as ASCII decimal digits
     ext 2   an array: msgpack [dtype str, shape array, raw little-endian C-order bytes]
+    ext 3   a media value, as what to construct: msgpack [kind str, args map] or [kind, args, step]; args are
+            values too, ext 3 among them
+    ext 4   bytes that went ahead in Blob records: msgpack [id, size]; id 0: they could not be kept
+
+The kinds of ext 3 are an allow-list of the reader's; docs/media.md has them with their arguments.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ import msgspec
 
 EXT_BIG_INT = 1
 EXT_ARRAY = 2
+EXT_MEDIA = 3
+EXT_BLOB = 4
 
 
 class Array(msgspec.Struct, array_like=True, frozen=True):
@@ -26,6 +33,24 @@ class Array(msgspec.Struct, array_like=True, frozen=True):
     dtype: str
     shape: tuple[int, ...]
     raw: bytes
+
+
+class Media(msgspec.Struct, array_like=True, frozen=True):
+    """What to construct (ext 3): a kind, "Image" for instance, and its arguments by name.
+
+    `at`: the step in the names of its files, where that is not its row's: wandb names them by the step it counts to.
+    """
+
+    kind: str
+    args: dict[str, Any]
+    at: int | None = None
+
+
+class BlobRef(msgspec.Struct, array_like=True, frozen=True):
+    """Bytes that Blob records of the same id brought (ext 4). An `id` of 0 stands for bytes that were lost."""
+
+    id: int
+    size: int
 
 
 class Record(msgspec.Struct, tag_field="t", omit_defaults=True, gc=False):
@@ -169,6 +194,19 @@ class Gone(Record, tag="gone"):
     time_ns: int
 
 
+class Blob(Record, tag="blb", rename={"id": "i", "data": "b", "offset": "o"}):
+    """Bytes of a media value, ahead of the record that names them by `id` (ext 4).
+
+    Large ones come in several records of the same id, in order, other records possibly between them; `offset` is where
+    these bytes belong. All have come when as many are there as the reference says. `id` is drawn at random by the
+    client, and used once.
+    """
+
+    id: int
+    data: bytes
+    offset: int = 0
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -197,6 +235,7 @@ AnyRecord = (
     | Rank
     | Clock
     | Gone
+    | Blob
     | End
 )
 
@@ -210,15 +249,23 @@ def decode_ext(code: int, data: memoryview) -> Any:
         return int(bytes(data))
     if code == EXT_ARRAY:
         return msgspec.msgpack.decode(data, type=Array)
+    if code == EXT_MEDIA:
+        return _media_decoder.decode(data)
+    if code == EXT_BLOB:
+        return msgspec.msgpack.decode(data, type=BlobRef)
     return msgspec.msgpack.Ext(code, bytes(data))
 
 
+_media_decoder: msgspec.msgpack.Decoder[Media] = msgspec.msgpack.Decoder(Media, ext_hook=decode_ext)
 _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord, ext_hook=decode_ext)
 
 
 def decode(body: bytes | memoryview) -> AnyRecord:
     """Turn a record's body into its struct. Raises msgspec.MsgspecError (a ValueError) where it is none."""
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except RecursionError:
+        raise ValueError("a record is nested too deep") from None
 
 
 def is_row(body: bytes | memoryview) -> bool:

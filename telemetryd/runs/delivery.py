@@ -26,6 +26,7 @@ from client.protocol.records import (
     AnyRecord,
     Attributes,
     Await,
+    Blob,
     Clock,
     Config,
     End,
@@ -44,6 +45,8 @@ from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
 from telemetryd.runs.ledger_summary import rank_summary
 from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
+from telemetryd.runs.media.blobs import BlobStore
+from telemetryd.runs.media.builder import blob_refs, is_rich
 from telemetryd.runs.ranks import Call, Ranks
 from telemetryd.runs.rows import FinishedRow, Late, RowAssembly
 from telemetryd.runs.sink import Existing, Position, Sink
@@ -73,10 +76,18 @@ class Delivery:
     """See the module's head. Not thread-safe; every method that writes raises SinkError as the sink does."""
 
     def __init__(
-        self, sink: Sink, cursor: int, snapshot: bytes, *, late: Late = "keep", rank_policy: str = "main"
+        self,
+        sink: Sink,
+        cursor: int,
+        snapshot: bytes,
+        blobs: BlobStore,
+        *,
+        late: Late = "keep",
+        rank_policy: str = "main",
     ) -> None:
         state = msgspec.msgpack.decode(snapshot, type=_State) if snapshot else _State()
         self._sink = sink
+        self._blobs = blobs
         self.rows = RowAssembly.restore(state.rows, late_policy=late)
         self.ranks = Ranks.restore(state.ranks, rank_policy)
         self.cursor = cursor
@@ -146,6 +157,9 @@ class Delivery:
         """Write what a batch says."""
         session, awaits = batch.session, self._awaits
         for record, body in feed.decoded(batch, self._losses):
+            if isinstance(record, Blob):
+                self._blobs.add(record)  # whatever its row waits for
+                continue
             if not awaits.holding and type(record) is not Await:
                 self._work(session, record, body)
                 continue
@@ -195,6 +209,7 @@ class Delivery:
             self._sink.config(record)
         elif isinstance(record, Summary):
             self._sink.summary(record)
+            self._blobs.used(blob_refs([value for _, value in record.update]), self._sink.written().rows)
         elif isinstance(record, Metric):
             self._sink.metric(record)
         elif isinstance(record, Attributes):
@@ -246,23 +261,32 @@ class Delivery:
         rows = self._sink.confirmed_rows()
         while self._unconfirmed and self._unconfirmed[0][0] < rows:
             self._confirmed_calls += self._unconfirmed.popleft()[1]
+        self._blobs.confirmed(rows)
         while self._checkpoints and self._sink.is_confirmed(self._checkpoints[0].position):
             checkpoint = self._checkpoints.popleft()
             self.cursor, self.snapshot = checkpoint.batch, checkpoint.state
         return before != (self._confirmed_calls, self.cursor, self.snapshot)
 
+    def finished(self) -> None:
+        """The run is finished in wandb: nothing is needed any more."""
+        self._blobs.clear()
+
     def _write(self, row: FinishedRow) -> None:
         self._checkpoint_rows += 1
+        refs = blob_refs(row.data) if is_rich(row.data) else []
         if self._is_there(row.step):
             self._confirmed_calls += row.calls
+            self._blobs.drop(refs)
             return
         number = self._sink.written().rows
         try:
             self._sink.row(row)
         except RowRefusedError as error:
             self._refused += row.calls
+            self._blobs.drop(refs)
             log.error("row_refused step=%d calls=%d reason=%r", row.step, row.calls, str(error))
             return
+        self._blobs.used(refs, number)
         self._unconfirmed.append((number, row.calls))
         self._steps_left.clear()
         self._outputs_left = self._alerts_left = 0

@@ -161,3 +161,5 @@ STEP_TIME_MIN_STEPS = 3
 
 RANK_SUMMARY_INTERVAL_S = 60.0
 """Between two writings of the ranks' figures into the run's summary, by the rows' clocks."""
+BLOBS_MEMORY_MAX_BYTES = 64 << 20
+"""Bytes of media values kept in memory before the row that names them has come; more go into files."""

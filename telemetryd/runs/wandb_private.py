@@ -4,6 +4,7 @@
     batched PartialHistory         three times the rows a second of `run.log`      `run.log`
     publish_output_raw             output.log, stderr marked, original times       `run.write_logs`
     counting published records     to know that config and summary are in the file confirmed with the rows around
+    val_to_json                    media in rows that are batched                  media are lost, and counted
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
     the clock of `wandb.init`      the run's start time is the training's          the worker's start
     Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
@@ -173,6 +174,14 @@ def remove_config(run: Any, keys: list[str]) -> None:
         run.config._items.pop(key, None)
         record.remove.add().key = key
     run._interface._publish_config(record)
+
+
+def media_json(run: Any, key: str, value: Any, step: int) -> Any:
+    """What a history row stores of a media object or a list of them, whose files it puts into the run's folder. Raises
+    ImportError as above, and whatever wandb raises for the value."""
+    from wandb.sdk.data_types.utils import val_to_json
+
+    return val_to_json(run, key, value, namespace=step, ignore_copy_err=True)
 
 
 def publish_metric(run: Any, metric: Any) -> None:

@@ -35,6 +35,7 @@ from telemetryd.runs.limits import (
     SETTLE_TIMEOUT_S,
     STALL_NOTICE_S,
 )
+from telemetryd.runs.media.builder import MediaBuilder, is_rich
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.rows import FinishedRow
@@ -60,6 +61,7 @@ class WandbSink:
         *,
         fallback_dir: Path,
         start_time_ns: int,
+        media: MediaBuilder,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         """`start_time_ns` is the training's start, since the Unix epoch. `on_stop` is called, on a thread of wandb's,
@@ -68,6 +70,7 @@ class WandbSink:
         self._notebook = notebook
         self._fallback_dir = fallback_dir
         self._start_time_ns = start_time_ns
+        self._media = media
         self._on_stop = on_stop
         self._approach = Approach()
         self._upload: Upload | None = None
@@ -250,7 +253,7 @@ class WandbSink:
     def row(self, row: FinishedRow) -> None:
         """Write a row. Raises RowRefusedError when a value cannot be stored."""
         try:
-            data = revive_row(row.data)
+            data = self._media.row(self._run, row.data, row.step) if is_rich(row.data) else revive_row(row.data)
             self._step_values.complete(data)
             if self._batch is not None:
                 self._batch.add(row.step, row.time_ns / 1e9, data)
@@ -283,7 +286,7 @@ class WandbSink:
 
     def summary(self, record: Summary) -> None:
         """Set and remove values of the summary."""
-        update = [(list(path), revive(value)) for path, value in record.update]
+        update = [(list(path), self._media.value(value)) for path, value in record.update]
         try:
             self._public("summary", lambda: wandb_private.publish_summary(self._run, update, record.remove))
         except (AttributeError, ImportError):

@@ -210,6 +210,7 @@ class Worker:
         self._sink.summary(ledger_summary(self._reader.sessions(self._run_id), self._delivery))
         with self._watched_finish():
             self._sink.finish(order.exit_code)
+        self._delivery.finished()
         self._reports.send(control.Finished(order.exit_code))
         log.info("finished exit_code=%d delivered=%d", order.exit_code, self._delivery.delivered)
 

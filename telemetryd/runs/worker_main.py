@@ -29,6 +29,9 @@ from telemetryd.runs import control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import PredecessorError, SinkError
 from telemetryd.runs.limits import STOP_GRACE_S
+from telemetryd.runs.media.blobs import BlobStore
+from telemetryd.runs.media.builder import MediaBuilder
+from telemetryd.runs.media.kinds import KINDS
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.predecessor import RunLock
@@ -90,15 +93,18 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
 
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
 
+        blobs = BlobStore(process.lock.path.with_suffix(".blobs"))
+        media = MediaBuilder(blobs, KINDS)
         sink = WandbSink(
             run.spec,
             notebook,
             fallback_dir=options.inbox.parent / "runs",
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
+            media=media,
             on_stop=reports.stop_requested,
         )
         notes = notebook.notes
-        delivery = Delivery(sink, run.cursor, run.snapshot, late=notes.late, rank_policy=notes.ranks)
+        delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks)
 
         def settle_again() -> None:
             process.lock.hold_on(process.temp_dir)

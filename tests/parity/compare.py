@@ -29,6 +29,15 @@ def history(path: Path) -> list[tuple[int, str]]:
     return rows
 
 
+def media_history(path: Path) -> list[tuple[int, str]]:
+    """As `history`, for rows of media: wandb-core writes the keys of maps within lists in any order."""
+    rows = []
+    for step, text in history(path):
+        items = {key: json.loads(value) for key, value in json.loads(text).items()}
+        rows.append((step, json.dumps(items, sort_keys=True)))
+    return rows
+
+
 def content(path: Path) -> dict[str, Any]:
     """Config, summary and metric definitions as they stand at the file's end."""
     carried: Carried = carried_from([Folder(str(path.parent), str(path), "offline", 0)])

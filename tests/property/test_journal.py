@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from client.journal import format as fmt
 from client.journal import reader, supply, writer
+from client.journal.blobs import Blobs
 from client.journal.folder import Home
 from client.journal.segment import Segment
 from client.journal.supply import Supply
@@ -39,7 +40,7 @@ def journal() -> Iterator[tuple[JournalWriter, Supply, Path]]:
         patch.setattr(writer, "SEGMENT_BYTES", SMALL_SEGMENT_BYTES)
         first = Segment.in_file(folder / fmt.file_name(1), SMALL_SEGMENT_BYTES, SESSION)
         made = JournalWriter(SESSION, first)
-        tending = Supply(made, home, 1 << 30)
+        tending = Supply(made, Blobs(lambda: None), home, 1 << 30)
         try:
             yield made, tending, folder
         finally:
@@ -86,7 +87,7 @@ def test_what_is_not_acked_is_on_disk_and_ships_in_order_whatever_is_recycled(
     with journal() as (made, tending, folder):
         sizes: list[int] = []
         shipped: list[bytes] = []
-        shipping = Shipping(made)
+        shipping = Shipping(made, Blobs(lambda: None))
         acked = 0
         tending.tend(0, 0.0)
         for step, value in steps:
@@ -117,7 +118,7 @@ def test_shipping_can_start_again_at_any_record(sizes: list[int], start: int) ->
         for number, size in enumerate(sizes, 1):
             made.append(body(number, size))
         start = min(start, len(sizes) + 1)
-        shipping = Shipping(made)
+        shipping = Shipping(made, Blobs(lambda: None))
         while shipping.next():
             pass
         shipping.seek(start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from telemetryd.inbox.reader import StoredBatch
 from telemetryd.runs.control import Started
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import RowRefusedError
+from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
 
@@ -181,7 +183,7 @@ class Attempt:
 
     def start(self) -> tuple[LossySink, Delivery]:
         sink = LossySink(self.disk)
-        delivery = Delivery(sink, self.cursor, self.snapshot)
+        delivery = Delivery(sink, self.cursor, self.snapshot, BlobStore(Path("no-such-folder")))
         delivery.resume(0, sink.existing(delivery.rows.next_step), self.ends)
         return sink, delivery
 
@@ -248,7 +250,7 @@ def test_kills_at_any_moment_change_nothing_in_what_arrives(
 def test_a_cursor_moves_only_to_what_is_confirmed() -> None:
     disk = Disk()
     sink = LossySink(disk)
-    delivery = Delivery(sink, 0, b"")
+    delivery = Delivery(sink, 0, b"", BlobStore(Path("no-such-folder")))
     for batch in stored([(0, [Row(0, 1, {"a": 1})]), (0, [Row(1, 1, {"a": 2}), Config({"b": 1})])]):
         delivery.take(copy.copy(batch))
         delivery.checkpoint()
@@ -264,7 +266,7 @@ def test_a_summary_value_that_a_later_row_replaced_is_not_written_again() -> Non
     batches = stored([(0, [Row(0, 1, {"x": 1}), Summary([(["x"], 2)]), Row(1, 1, {"x": 3}), Summary([(["y"], 4)])])])
     disk = Disk()
     sink = LossySink(disk)
-    delivery = Delivery(sink, 0, b"")
+    delivery = Delivery(sink, 0, b"", BlobStore(Path("no-such-folder")))
     delivery.take(batches[0])
     sink.flush_to_disk(3)
     Attempt(disk, batches, set(), []).finish()

@@ -24,6 +24,7 @@ ONE_DOOR = {
         "telemetryd/runs/wandb_sink.py",
         "telemetryd/runs/wandb_private.py",
         "telemetryd/runs/wandb_file.py",  # the message types of the file alone
+        "telemetryd/runs/media/door.py",  # the media classes alone
     },
 }
 """Foreign libraries and the files that may import them: how such a library behaves is dealt with there alone."""

@@ -1,0 +1,96 @@
+"""Encodes what has media values in it: each becomes its kind and arguments (ext 3), its bytes go ahead (ext 4).
+
+The plain encoder (values.py) stops at the first such value, so that a row of numbers pays nothing for this.
+
+Invariant: the bytes are in the journal before the record that names them, because `place` is called while that is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from client import values
+from client.limits import INLINE_BYTES
+from client.media import bare
+from client.media.base import WBValue
+from client.payload import Payload
+from client.protocol.records import EXT_BLOB, EXT_MEDIA
+
+Place = Callable[[Payload], int]
+"""Journals bytes and gives the id to name them by; 0 when they could not be kept."""
+
+_Ext = msgspec.msgpack.Ext
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def encode(data: Any, place: Place, at: int | None = None) -> bytes:
+    """`values.encode_row_data` for data with media values in it.
+
+    `at` is the step that wandb names the media files by, where that is not the row's. Raises as `encode_row_data`, and
+    as the media types do where wandb's raise only when they are logged.
+    """
+    _check_places(data)
+    placed: dict[Payload, _Ext] = {}
+
+    def payload_form(payload: Payload) -> Any:
+        if payload.size <= INLINE_BYTES:
+            return bytes(payload)
+        ext = placed.get(payload)
+        if ext is None:
+            ext = placed[payload] = _Ext(EXT_BLOB, _pack([place(payload), payload.size]))
+        return ext
+
+    def hook(value: Any) -> Any:
+        if isinstance(value, Payload):
+            return payload_form(value)
+        if not isinstance(value, WBValue):
+            value = bare.media_of(value)
+            if not isinstance(value, WBValue):
+                return values.hook(value)
+        kind, args = value._wire()
+        args = {name: argument for name, argument in args.items() if argument is not None}
+        return _Ext(EXT_MEDIA, encoder([kind, args] if at is None else [kind, args, at]))
+
+    def encoder(value: Any) -> bytes:
+        try:
+            return raw(value)
+        except (OverflowError, UnicodeEncodeError):
+            return raw(values.portable(value))
+
+    raw = msgspec.msgpack.Encoder(enc_hook=hook).encode
+    try:
+        return encoder(data)
+    except RecursionError:
+        raise ValueError(
+            "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
+        ) from None
+
+
+def _check_places(data: Any) -> None:
+    """wandb stores media as values of dicts and as lists of nothing else. Raises TypeError elsewhere."""
+    if isinstance(data, dict):
+        for value in data.values():
+            _check_places(value)
+    elif isinstance(data, WBValue):
+        data._check_run()
+    elif isinstance(data, (list, tuple)):
+        if all(isinstance(item, WBValue) for item in data):
+            for item in data:
+                item._check_run()
+            return
+        for item in data:
+            _check_plain(item)
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, WBValue) or bare.is_media(value):
+        raise TypeError(
+            f"Object of type {type(value).__name__} is not JSON serializable: a list may hold media of one kind and"
+            " nothing else; log the values under keys of their own"
+        )
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for item in items:
+        _check_plain(item)

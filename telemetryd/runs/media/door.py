@@ -1,0 +1,19 @@
+"""The door to wandb for what makes media: imported when the first value is made, after the environment is clean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def data_types() -> Any:
+    """wandb.data_types, which has every media class."""
+    import wandb.data_types
+
+    return wandb.data_types
+
+
+def is_wandb_error(error: BaseException) -> bool:
+    """Whether it is wandb's own, which it raises for a package that is not installed, among others."""
+    import wandb
+
+    return isinstance(error, wandb.Error)

@@ -1,0 +1,23 @@
+"""Why a media value is lost; the row's other values are kept.
+
+MediaLostError
+├── reason "bytes_missing"     its bytes did not come: a cap kept them out, or a file of the journal is damaged
+├── reason "encoder_missing"   a package that encodes it is not installed beside the daemon
+├── reason "unknown_kind"      a newer client's kind, which this telemetryd does not know
+└── reason "refused"           wandb or its encoder refused it
+"""
+
+from __future__ import annotations
+
+BYTES_MISSING = "bytes_missing"
+ENCODER_MISSING = "encoder_missing"
+UNKNOWN_KIND = "unknown_kind"
+REFUSED = "refused"
+
+
+class MediaLostError(Exception):
+    """A media value cannot be made; `reason` is one of the above."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
