@@ -231,9 +231,9 @@ def test_what_is_not_there_yet_says_what_to_use(method: str) -> None:
         run = client.init(project="p")
         with pytest.raises(UnsupportedError, match=rf"run.{method}\(\) is not supported by telemetryd yet: \w+"):
             getattr(run, method)("x")
-    with pytest.raises(UnsupportedError, match=r"wandb.Image is not supported"):
-        client.Image  # noqa: B018
-    assert not hasattr(client, "Image")
+    with pytest.raises(UnsupportedError, match=r"wandb.controller is not supported"):
+        client.controller  # noqa: B018
+    assert not hasattr(client, "controller")
     assert not hasattr(client, "no_such_thing")
 
 
