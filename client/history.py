@@ -28,7 +28,7 @@ from client import rich
 from client.errors import UsageError
 from client.limits import KEY_SETS_KEPT
 from client.protocol.records import Arrived, Await, Record, Row, encode
-from client.rich import Place
+from client.rich import Place as PlaceBytes
 from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
 from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
@@ -69,7 +69,7 @@ class History:
     )
 
     def __init__(
-        self, run_id: str, append: Callable[..., bool], start_time_ns: int, place: Place | None = None
+        self, run_id: str, append: Callable[..., bool], start_time_ns: int, place: PlaceBytes | None = None
     ) -> None:
         self.steps = Steps()
         self.mirror = SummaryMirror(start_time_ns)
