@@ -49,6 +49,19 @@ def program_key() -> str:
     return Path(path).name
 
 
+_TOLD_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_WORLD_SIZE",
+    "SLURM_NNODES",
+    "SLURMD_NODENAME",
+)
+"""Variables of this process that say which GPUs are its own and how many nodes its job has. They are read here, because
+a program may set them itself, which nobody sees from outside."""
+
+
 def metadata() -> dict[str, Any]:
     """Facts about this process, under wandb's setting names where it has one."""
     facts: dict[str, Any] = {
@@ -61,6 +74,7 @@ def metadata() -> dict[str, Any]:
         "python": platform.python_version(),
         "os": platform.platform(aliased=True),
         "pid": os.getpid(),
+        "environ": {name: os.environ[name] for name in _TOLD_VARIABLES if name in os.environ} or None,
     }
     root = git_root(Path.cwd())
     if root is not None:

@@ -165,3 +165,24 @@ IDLE_EXIT_AFTER_S = 1.0
 
 UNUSED_EXIT_AFTER_S = 60.0
 """The same when no session came at all: whoever started it may still be on the way, or has died."""
+
+# Sampling.
+SAMPLER_SILENT_MAX_S = 60.0
+"""The sampling process says that it lives every five seconds; one that is silent this long is killed and restarted."""
+
+SAMPLER_STOP_S = 2.0
+"""From the closing of its order pipe to SIGKILL; it ends at once unless the machine is very busy."""
+
+SAMPLER_IDLE_S = 30.0
+"""How long the sampling process stays after the last run, so that runs that follow each other find it there."""
+
+SAMPLE_BACKLOG_BYTES = 256 << 10
+"""Orders that a worker has not read before samples for it are dropped: some minutes of eight GPUs, beside the pipe's
+64 KiB."""
+
+EVENTS_KEPT = 500
+EVENTS_SHOWN = 50
+"""Events that the daemon remembers, and how many of them `status` tells; an answer may take 1 MiB."""
+
+DESCRIPTORS_LOOKED_AT = 4000
+"""Of one process, to recognise that it holds a session's journal; a client opens that early."""

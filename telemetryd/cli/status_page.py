@@ -35,6 +35,7 @@ def show(answer: dict[str, Any]) -> None:
     _runs(console, answer)
     _sessions(console, answer)
     _components(console, answer.get("components") or {})
+    _events(console, answer.get("events") or [])
     _counters(console, answer.get("counters") or {})
 
 
@@ -135,6 +136,7 @@ def _run_state(run: dict[str, Any]) -> tuple[str, str]:
     return f"{'ending' if state == 'running' else state}, exit {code}", style
 
 
+_EVENTS_SHOWN = 10
 _COUNTS = ("offered", "delivered", "dropped", "pending")
 
 
@@ -171,6 +173,24 @@ def _components(console: Console, components: dict[str, Any]) -> None:
     for name, status in components.items():
         if status.get("reason"):
             console.print(f"  [yellow]![/] {escape(name)}: {escape(str(status['reason']))}")
+
+
+def _events(console: Console, events: list[dict[str, Any]]) -> None:
+    """The newest events, and what to do about them."""
+    if not events:
+        return
+    console.print("\n[dim]events[/]")
+    for event in events[-_EVENTS_SHOWN:]:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(event.get("time_ns", 0)) / 1e9))
+        name = f"XID {event['code']}" if event.get("code") is not None else str(event.get("kind", "?"))
+        where = [f"gpu {event['gpu']}"] if event.get("gpu") is not None else []
+        where += [f"{word} {event[word]}" for word in ("rank", "step") if event.get(word) is not None]
+        where += [str(event[word]) for word in ("run", "uuid") if event.get(word)]
+        style = "red" if event.get("fatal") else "yellow"
+        console.print(f"  [{style}]{escape(name)}[/] {escape(str(event.get('message', '')))}")
+        console.print(f"    [dim]{when}  {escape(', '.join(where))}[/]")
+        if advice := event.get("advice"):
+            console.print(f"    {escape(str(advice))}")
 
 
 def _counters(console: Console, counters: dict[str, int]) -> None:

@@ -30,6 +30,13 @@ KNOWN: dict[str, str] = {
     "workers_failed": "run workers that ended before their run was finished",
     "workers_killed": "run workers killed: hung, or late at shutdown",
     "orphans_reaped": "processes left behind by run workers",
+    "samplers_started": "sampling processes started",
+    "samplers_failed": "sampling processes that ended unasked",
+    "samplers_killed": "sampling processes killed because they said nothing any more",
+    "samples_passed_on": "values of the machine handed to run workers, for System panels",
+    "samples_published": "values that run workers handed to wandb",
+    "samples_dropped": "values lost on the way: the daemon or a run worker did not take them",
+    "gpu_events": "faults of GPUs and their driver: XID, ECC, lost, hung, back again",
     "inboxes_moved_aside": "damaged inbox databases moved aside at start",
     "inboxes_put_back": "removed inbox databases made anew from what the open file held",
 }

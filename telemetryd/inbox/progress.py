@@ -183,6 +183,13 @@ class Progress:
         """(session, hello, when last heard in ns) of every session that is open."""
         return self._database.rows("SELECT session, hello, seen_ns FROM sessions WHERE state = 'open'")
 
+    def training_sessions(self) -> list[tuple[int, str, bytes]]:
+        """(run, its key, hello) of every open session of a training process, in the order they came."""
+        return self._database.rows(
+            "SELECT s.run_id, r.key, s.hello FROM sessions s JOIN runs r ON r.run_id = s.run_id"
+            " WHERE s.state = 'open' AND s.role = 'train' ORDER BY s.rowid"
+        )
+
     def count_open_sessions(self) -> int:
         """How many sessions are open, launchers included."""
         (count,) = self._database.row("SELECT COUNT(*) FROM sessions WHERE state = 'open'")

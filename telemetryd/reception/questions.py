@@ -10,6 +10,7 @@ import msgspec
 from client.protocol.messages import Report
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.events import Events
 from telemetryd.health.status import Health
 from telemetryd.inbox.ledger import Ledger, RunAccount
 from telemetryd.inbox.progress import Progress
@@ -46,6 +47,7 @@ class Questions:
         health: Health,
         counters: Counters,
         deliveries: Deliveries,
+        events: Events,
         identity: dict[str, Any],
         retire: Callable[[], None],
     ) -> None:
@@ -54,6 +56,7 @@ class Questions:
         self._health = health
         self._counters = counters
         self._deliveries = deliveries
+        self._events = events
         self._identity = identity
         self._retire = retire
 
@@ -86,6 +89,7 @@ class Questions:
             "sessions": self._progress.count_open_sessions(),
             "counters": self._counters.as_map(),
             "components": self._health.as_map(),
+            "events": self._events.as_list(),
         }
 
     def _run(self, key: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from telemetryd.bell import Bell
 from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
@@ -67,6 +68,7 @@ class Reception:
         health: Health,
         counters: Counters,
         deliveries: Deliveries,
+        events: Events,
     ) -> None:
         """Bind the endpoint, which must have been claimed. Raises PlaceError or AlreadyServingError."""
         self._home = home
@@ -76,6 +78,7 @@ class Reception:
         self._health = health
         self._counters = counters
         self._deliveries = deliveries
+        self._events = events
         self._bell = Bell()
         self._lock = threading.Lock()
         self._news: dict[int, bool] = {}
@@ -119,6 +122,7 @@ class Reception:
             self._health,
             self._counters,
             self._deliveries,
+            self._events,
             self._identity,
             self._listener.retire_asked,
         )

@@ -45,6 +45,7 @@ class Progress(_Frame, tag="progress"):
     `snapshot` is the row assembly's state just after that batch; it and the cursor are stored together. `delivered`
     counts `log` calls confirmed and `dropped` those lost by reason, since the run began, as of now (not of the
     cursor). `late` counts late rows kept. `ranks` are the figures of a distributed run's ranks (ranks.py).
+    `step` is the newest step that was seen.
     """
 
     cursor: int
@@ -53,6 +54,14 @@ class Progress(_Frame, tag="progress"):
     dropped: dict[str, int] = {}
     late: int = 0
     ranks: dict[str, Any] = {}
+    step: int | None = None
+
+
+class Sampled(_Frame, tag="sampled"):
+    """Since the report before: samples of the machine that went into the System panel, and those that could not."""
+
+    published: int = 0
+    dropped: int = 0
 
 
 class Trouble(_Frame, tag="trouble"):
@@ -88,14 +97,22 @@ class Finish(_Frame, tag="finish"):
     last: int
 
 
+class Samples(_Frame, tag="samples"):
+    """Values for the run's System panel, by W&B's keys without "system.", taken at one moment. No rows: what cannot be
+    published is counted and gone."""
+
+    time_ns: int
+    values: dict[str, float]
+
+
 class Stop(_Frame, tag="stop"):
     """Deliver what can be delivered within `within_s`, then exit without finishing the run."""
 
     within_s: float
 
 
-Report = Started | Progress | Trouble | Recovered | StopRequested | Finished
-Order = Wake | Finish | Stop
+Report = Started | Progress | Sampled | Trouble | Recovered | StopRequested | Finished
+Order = Wake | Finish | Samples | Stop
 
 _encoder = msgspec.msgpack.Encoder()
 _reports = msgspec.msgpack.Decoder(Report)

@@ -100,6 +100,16 @@ PREDECESSOR_WAIT_S = 10.0
 """How long a killed worker or wandb-core may take to go. SIGKILL acts at once unless the process is stuck in the
 kernel; then nothing may read or write its run's file, and the worker gives up to be started again."""
 
+SAMPLES_WAITING_MAX = 600
+"""Samples of the machine that wait while the worker starts or is stuck in wandb: some minutes of eight GPUs."""
+
+WANDB_SAMPLER_OFF_S = 1e6
+"""wandb's own sampling interval while the daemon samples: one sample at the start, which brings the run's metadata the
+names of CPU, GPU, memory and disk, and none after it."""
+
+NO_GPU = 9999
+"""The number of a GPU that no machine has."""
+
 CHECKPOINT_ROWS = 2_000
 """Rows between two noted batch boundaries while the worker is behind; a boundary is noted at once when it is not."""
 

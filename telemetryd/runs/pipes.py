@@ -11,14 +11,39 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from telemetryd.runs import control
-from telemetryd.runs.limits import ORPHAN_GRACE_S
+from telemetryd.runs.limits import ORPHAN_GRACE_S, SAMPLES_WAITING_MAX
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
+
+
+class Samples:
+    """Samples that wait for the main thread, which may be stuck in wandb: so many at most, the oldest go first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[control.Samples] = deque()
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    def put(self, samples: control.Samples) -> None:
+        """Keep them."""
+        with self._lock:
+            self._waiting.append(samples)
+            if len(self._waiting) > SAMPLES_WAITING_MAX:
+                self._dropped += len(self._waiting.popleft().values)
+
+    def take(self) -> tuple[list[control.Samples], int]:
+        """(what has come, how many values had to go since the last time)."""
+        with self._lock:
+            taken, dropped = list(self._waiting), self._dropped
+            self._waiting.clear()
+            self._dropped = 0
+        return taken, dropped
 
 
 class Orders:
@@ -28,6 +53,7 @@ class Orders:
         self._fd = fd
         self._leave = leave
         self._queue: queue.SimpleQueue[control.Order] = queue.SimpleQueue()
+        self.samples = Samples()
         self._stopped = threading.Event()
         self._stop_deadline_s: float | None = None
         self._lock = threading.Lock()
@@ -59,7 +85,10 @@ class Orders:
                 return
             try:
                 for order in unpacker.orders(data):
-                    self.put(order)
+                    if isinstance(order, control.Samples):
+                        self.samples.put(order)  # they wait for nobody, and nobody waits for them
+                    else:
+                        self.put(order)
             except ValueError as error:
                 self._leave(f"the supervisor sent no order: {error}")
                 return

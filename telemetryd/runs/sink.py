@@ -7,6 +7,7 @@ Invariants of every sink
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +75,10 @@ class Sink(Protocol):
 
     def pins(self, record: Pins) -> None:
         """Pin keys of the config."""
+
+    def samples(self, time_ns: int, values: Mapping[str, float]) -> bool:
+        """Show values of the machine in the run's System panel; False when that is not possible now. Raises nothing
+        for want of it: samples are no rows."""
 
     def flush(self) -> None:
         """Hand over what is buffered on this side."""

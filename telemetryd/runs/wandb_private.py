@@ -5,6 +5,7 @@
     publish_output_raw             output.log, stderr marked, original times       `run.write_logs`
     counting published records     to know that config and summary are in the file confirmed with the rows around
     val_to_json                    media in rows that are batched                  media are lost, and counted
+    _make_stats                    the machine's samples, at their own time        wandb's own sampler goes on
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
     the clock of `wandb.init`      the run's start time is the training's          the worker's start
     Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
@@ -20,7 +21,7 @@ import contextlib
 import logging
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Published:
         def counting(record: Any, *, nowait: bool = False) -> None:
             nonlocal descriptor
             kind = record.WhichOneof("record_type")
-            if kind != "request":
+            if kind not in ("request", "stats"):  # samples may be lost; nobody waits for them
                 if descriptor is None:
                     descriptor = record.DESCRIPTOR.fields_by_name
                 number = descriptor[kind].number
@@ -187,6 +188,23 @@ def media_json(run: Any, key: str, value: Any, step: int) -> Any:
 def publish_metric(run: Any, metric: Any) -> None:
     """Define a metric by a MetricRecord of an earlier file. Raises AttributeError as above."""
     run._interface._publish_metric(metric)
+
+
+def publish_stats(run: Any, time_ns: int, values: Mapping[str, float]) -> None:
+    """Values into the System panel, at their own time. Raises AttributeError where wandb has changed."""
+    interface = run._interface
+    stats = interface._make_stats(dict(values))
+    stats.timestamp.FromNanoseconds(time_ns)
+    interface._publish(interface._make_record(stats=stats))
+
+
+def stats_can_be_published() -> bool:
+    """Whether `publish_stats` will find what it needs."""
+    try:
+        from wandb.sdk.interface.interface_shared import InterfaceShared
+    except ImportError:
+        return False
+    return all(hasattr(InterfaceShared, name) for name in ("_make_stats", "_make_record", "_publish"))
 
 
 class _Clock:

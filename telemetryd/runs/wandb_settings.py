@@ -22,8 +22,10 @@ from telemetryd.runs.limits import (
     FLUSH_INTERVAL_S,
     GRAPHQL_RETRIES,
     INIT_TIMEOUT_S,
+    NO_GPU,
     RETRY_WAIT_MAX_S,
     UPLOAD_INTERVAL_S,
+    WANDB_SAMPLER_OFF_S,
 )
 from telemetryd.runs.wire_values import revive
 from telemetryd.settings import api_key
@@ -150,8 +152,8 @@ def server_url(environ: Mapping[str, str]) -> str:
     return api_key.server_url({"WANDB_BASE_URL": kept})
 
 
-def settings_of(spec: RunSpec) -> dict[str, Any]:
-    """wandb's settings for the run, by name."""
+def settings_of(spec: RunSpec, *, sampled: bool = False) -> dict[str, Any]:
+    """wandb's settings for the run, by name. `sampled`: the machine's samples come from the daemon."""
     metadata = spec.metadata
     settings: dict[str, Any] = {"x_save_requirements": False, "disable_git": True}
     if metadata.get("git_commit") or metadata.get("git_remote_url"):
@@ -177,10 +179,13 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
         "x_graphql_retry_wait_max_seconds": RETRY_WAIT_MAX_S,
     }
     settings.setdefault("x_file_stream_transmit_interval", UPLOAD_INTERVAL_S)
+    if sampled:
+        settings["x_stats_sampling_interval"] = WANDB_SAMPLER_OFF_S
+        settings["x_stats_gpu_device_ids"] = [NO_GPU]  # its first sample would number GPUs as the driver does
     return settings
 
 
-def init_arguments(spec: RunSpec, mode: str, fallback_dir: Path) -> dict[str, Any]:
+def init_arguments(spec: RunSpec, mode: str, fallback_dir: Path, *, sampled: bool = False) -> dict[str, Any]:
     """Keyword arguments for `wandb.init`, settings as a mapping. Raises ValueError for a value that cannot be."""
     directory = Path(spec.directory) if spec.directory else fallback_dir
     return {
@@ -197,5 +202,5 @@ def init_arguments(spec: RunSpec, mode: str, fallback_dir: Path) -> dict[str, An
         "mode": mode,
         "resume": "allow" if spec.resume == "auto" else spec.resume,
         "save_code": spec.save_code,
-        "settings": settings_of(spec),
+        "settings": settings_of(spec, sampled=sampled),
     }

@@ -14,7 +14,7 @@ import datetime
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,11 @@ class WandbSink:
         start_time_ns: int,
         media: MediaBuilder,
         on_stop: Callable[[], None] | None = None,
+        sampled: bool = False,
     ) -> None:
-        """`start_time_ns` is the training's start, since the Unix epoch. `on_stop` is called, on a thread of wandb's,
+        """`sampled`: the daemon samples the machine, and wandb is not to.
+
+        `start_time_ns` is the training's start, since the Unix epoch. `on_stop` is called, on a thread of wandb's,
         when somebody presses W&B's stop button."""
         self._spec = spec
         self._notebook = notebook
@@ -89,6 +92,8 @@ class WandbSink:
         self._cores: list[int] = []
         self._starting_step = 0
         self._sent_again = 0
+        self._shows_samples = sampled and wandb_private.stats_can_be_published()
+        self._samples_lost = 0
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class WandbSink:
         import wandb
 
         try:
-            arguments = wandb_settings.init_arguments(self._spec, mode, self._fallback_dir)
+            arguments = wandb_settings.init_arguments(self._spec, mode, self._fallback_dir, sampled=self._shows_samples)
         except ValueError as error:
             raise SinkPermanentError("config", f"the run's config cannot be rebuilt: {error}") from error
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)
@@ -330,6 +335,19 @@ class WandbSink:
     def pins(self, record: Pins) -> None:
         """Pin keys of the config."""
         self._public("pins", lambda: self._run.pin_config_keys(record.keys))
+
+    def samples(self, time_ns: int, values: Mapping[str, float]) -> bool:
+        """Into the System panel. A broken connection is noticed by `check`, and for the rows' sake."""
+        if not self._shows_samples:
+            return False
+        try:
+            wandb_private.publish_stats(self._run, time_ns, values)
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it costs a sample, and is told
+            if self._samples_lost == 0:
+                log.warning("samples_lost reason=%r", f"{type(error).__name__}: {error}")
+            self._samples_lost += len(values)
+            return False
+        return True
 
     def _public(self, what: str, call: Callable[[], Any]) -> None:
         """Something beside rows: what wandb refuses of it is logged and left out, a broken connection is raised."""

@@ -86,6 +86,7 @@ class Worker:
                 self._flush_ranks()
             self._confirm()
             self._report()
+            self._show_samples()
             if caught_up and self._stop_at_s is not None and self._delivery.settled:
                 break
             if caught_up and self._finish is not None and self._delivery.taken >= self._last():
@@ -207,6 +208,7 @@ class Worker:
                 return
             self._obey(self._orders.next(CONFIRM_INTERVAL_S))
         self._report(final=True)
+        self._show_samples()
         self._sink.summary(ledger_summary(self._reader.sessions(self._run_id), self._delivery))
         with self._watched_finish():
             self._sink.finish(order.exit_code)
@@ -231,6 +233,18 @@ class Worker:
             done.set()
             watcher.join()
 
+    def _show_samples(self) -> None:
+        """Into the System panel with what has come of the machine's samples."""
+        waiting, lost = self._orders.samples.take()
+        shown = 0
+        for samples in waiting:
+            if self._sink.samples(samples.time_ns, samples.values):
+                shown += len(samples.values)
+            else:
+                lost += len(samples.values)
+        if shown or lost:
+            self._reports.send(control.Sampled(shown, lost))
+
     # -- reports ---------------------------------------------------------------------------------------------------
 
     def _progress(self) -> control.Progress:
@@ -242,6 +256,7 @@ class Worker:
             delivery.dropped,
             delivery.rows.late,
             delivery.ranks.view(),
+            max(0, delivery.rows.next_step - 1),
         )
 
     def _unreported(self) -> bool:

@@ -51,6 +51,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--reports-fd", type=int, required=True, help="pipe to write reports to")
     parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
+    parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
     return parser.parse_args(arguments)
 
 
@@ -102,6 +103,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             media=media,
             on_stop=reports.stop_requested,
+            sampled=options.sampled,
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from telemetryd.settings import limits
+from telemetryd.settings.families import parse_period, parse_periods
 from telemetryd.settings.values import (
     parse_bool,
     parse_bytes,
@@ -17,6 +18,8 @@ from telemetryd.settings.values import (
     parse_duration,
     parse_endpoint,
     parse_folder,
+    parse_folders,
+    parse_label,
     parse_ranks,
 )
 
@@ -94,6 +97,37 @@ FIELDS: tuple[Field, ...] = (
         "exit_when_idle", "bool", parse_bool, False, "false",
         "TELEMETRYD_EXIT_WHEN_IDLE", "--exit-when-idle", None,
         "stop by itself once no session is open and everything is delivered",
+    ),
+    Field(
+        "sampling", "choice", parse_choice("runs", "always", "off"), "runs", "runs",
+        "TELEMETRYD_SAMPLING", "--sampling", "runs|always|off",
+        "when GPUs and host are sampled: while a run is open, always, or never; when off, wandb's own sampler works",
+    ),
+    Field(
+        "sample_period_s", "duration", parse_period, limits.SAMPLE_PERIOD_S, "10 s",
+        "TELEMETRYD_SAMPLE_PERIOD_S", "--sample-period", "S",
+        "between two samples that go to W&B",
+    ),
+    Field(
+        "sample_periods", "periods", parse_periods, "", "the same for all",
+        "TELEMETRYD_SAMPLE_PERIODS", "--sample-periods", "FAMILY=S,…",
+        "the same for families of metrics that are to have another one, as in gpu=1s,disk=1min (sampling.md)",
+    ),
+    Field(
+        "sample_all_gpus", "bool", parse_bool, False, "false",
+        "TELEMETRYD_SAMPLE_ALL_GPUS", "--sample-all-gpus", None,
+        "sample every GPU of the machine, and not only those that CUDA shows to the runs",
+    ),
+    Field(
+        "sample_paths", "folders", parse_folders, "", "none besides the run's folder, spool, `/` and `/dev/shm`",
+        "TELEMETRYD_SAMPLE_PATHS", "--sample-paths", "DIR:DIR",
+        "further folders whose free space is sampled, such as those of checkpoints",
+    ),
+    Field(
+        "node_label", "text", parse_label, "auto", "auto",
+        "TELEMETRYD_NODE_LABEL", "--node-label", "NAME|auto|off",
+        "what tells this node's samples from those of others in one run, as wandb's `x_label`: auto is the host's name"
+        " when the job has several nodes",
     ),
 )  # fmt: skip
 """In the order of the documentation."""

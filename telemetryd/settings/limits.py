@@ -12,6 +12,18 @@ INBOX_MAX_BYTES = 8 << 30
 INBOX_MIN_BYTES = 16 << 20
 """Less could not take a single batch of the largest size beside the database's own pages."""
 
+SAMPLE_PERIOD_S = 10.0
+"""Between two samples of the machine: fine enough for curves of hours, and below wandb's own 15 s."""
+
+SAMPLE_PERIOD_MIN_S = 0.1
+"""NVML renews its values some ten times a second at most."""
+
+SAMPLE_PERIOD_MAX_S = 24 * 3600.0
+"""Longer than most runs."""
+
+NODE_LABEL_MAX_CHARS = 64
+"""It stands behind every key of the System panel."""
+
 MAX_WORKERS = 16
 """Runs delivered at once. A worker and its wandb-core take some 200 MB; more runs than this wait for their turn."""
 

@@ -20,3 +20,9 @@ class DaemonSettings:
     log_level: str
     max_workers: int
     exit_when_idle: bool
+    sampling: str
+    sample_period_s: float
+    sample_periods: str
+    sample_all_gpus: bool
+    sample_paths: str
+    node_label: str

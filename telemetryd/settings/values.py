@@ -13,6 +13,7 @@ from typing import Any
 
 from client import amounts, places
 from client.protocol import rank_policy
+from telemetryd.settings import limits
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -64,6 +65,20 @@ def parse_bool(value: Any) -> bool:
     if word in _FALSE:
         return False
     raise ValueError("must be true or false")
+
+
+def parse_folders(value: Any) -> str:
+    """Absolute paths with colons between: from such a text or, in a file, from a list."""
+    entries = value if isinstance(value, list) else str(value).split(":")
+    return ":".join(str(parse_folder(entry)) for entry in entries if entry)
+
+
+def parse_label(value: Any) -> str:
+    """A name for this node, or one of the words "auto" and "off"."""
+    text = str(value).strip()
+    if not text or len(text) > limits.NODE_LABEL_MAX_CHARS or not text.isprintable():
+        raise ValueError(f"must be auto, off, or a name of 1 to {limits.NODE_LABEL_MAX_CHARS} characters")
+    return text
 
 
 def parse_folder(value: Any) -> Path:

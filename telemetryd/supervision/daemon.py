@@ -28,6 +28,7 @@ from telemetryd.bell import Bell
 from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox import database
 from telemetryd.inbox.home import Home
@@ -37,6 +38,7 @@ from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACU
 from telemetryd.reception import endpoint
 from telemetryd.reception.reception import Reception
 from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision.sampling import Sampling
 from telemetryd.supervision.shutdown import Shutdown
 from telemetryd.supervision.supervisor import Supervisor
 from telemetryd.supervision.undertaker import Undertaker
@@ -68,6 +70,18 @@ class ServeSettings(Protocol):
     def max_workers(self) -> int: ...  # noqa: D102
     @property
     def exit_when_idle(self) -> bool: ...  # noqa: D102
+    @property
+    def sampling(self) -> str: ...  # noqa: D102
+    @property
+    def sample_period_s(self) -> float: ...  # noqa: D102
+    @property
+    def sample_periods(self) -> str: ...  # noqa: D102
+    @property
+    def sample_all_gpus(self) -> bool: ...  # noqa: D102
+    @property
+    def sample_paths(self) -> str: ...  # noqa: D102
+    @property
+    def node_label(self) -> str: ...  # noqa: D102
 
 
 def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
@@ -102,6 +116,8 @@ class Daemon:
         self._health = Health()
         self._counters = Counters()
         self._deliveries = Deliveries()
+        self._events = Events()
+        self._sessions_news = True
         self._counters.add("inboxes_moved_aside", int(inbox_moved_aside))
         self._bell = Bell()
         self._lock = threading.Lock()
@@ -133,17 +149,28 @@ class Daemon:
             self._health,
             self._counters,
             self._deliveries,
+            self._events,
         )
         self._supervisor = Supervisor(
             self._inbox,
             settings.state_dir,
             settings.spool_dir,
-            [*worker_command, "--late", settings.late, "--ranks", settings.ranks],
+            [*worker_command, "--late", settings.late, "--ranks", settings.ranks, *_sampled(settings)],
             settings.max_workers,
             self._health,
             self._counters,
             self._deliveries,
             lambda run_id, important: self._reception.run_changed(run_id, important=important),
+            self._selector,
+            lambda: self.sampling.pids(),
+        )
+        self.sampling = Sampling(
+            settings,
+            self._inbox.progress,
+            self._supervisor,
+            self._health,
+            self._counters,
+            self._events,
             self._selector,
         )
         self._undertaker = Undertaker(
@@ -186,6 +213,7 @@ class Daemon:
     def sessions_changed(self) -> None:
         """A session began, ended or left its connection."""
         self._had_session = True
+        self._sessions_news = True
         self._look_now = True
         self._undertaker.poke()
         self._bell.ring()
@@ -199,6 +227,7 @@ class Daemon:
     def _sessions_died(self, runs: set[int]) -> None:
         """Called on the undertaker's thread."""
         self._had_session = True
+        self._sessions_news = True
         self._look_now = True
         for run_id in runs:
             self._reception.run_changed(run_id, important=True)
@@ -218,6 +247,7 @@ class Daemon:
                 failed = self._loop()
             finally:
                 self._undertaker.close()
+                self.sampling.close()
                 self._supervisor.close()
                 self._reception.close()
                 left = self._account()
@@ -263,6 +293,8 @@ class Daemon:
             for key, _ in self._selector.select(max(0.0, wait_s)):
                 if key.data is None:
                     self._bell.silence()
+                elif isinstance(key.data, Sampling):
+                    key.data.handle(time.monotonic())
                 else:
                     self._supervisor.handle(key.data, time.monotonic())
                     self._look_now = True
@@ -290,6 +322,8 @@ class Daemon:
             self._inbox.database.stay_home()
             self._heed_returns()
             self._supervisor.look(now_s, self._shutdown)
+            news, self._sessions_news = self._sessions_news, False
+            self.sampling.look(now_s, sessions_changed=news)
             self._inbox.database.give_back(INBOX_VACUUM_PAGES)
             if not self._shutdown.draining and self._may_leave(now_s):
                 log.info("retiring")
@@ -353,6 +387,11 @@ class Daemon:
                 words += f", kept in {self._settings.state_dir}: the next start delivers them"
         log.info("stopped %s", words)
         print(f"telemetryd: stopped; {words}", file=sys.stderr, flush=True)
+
+
+def _sampled(settings: ServeSettings) -> list[str]:
+    """What tells a worker that wandb need not sample the machine."""
+    return ["--sampled"] if settings.sampling != "off" else []
 
 
 def _set_up_logging(level: str) -> None:

@@ -24,6 +24,8 @@ class Keeper:
     """(exit code, last batch) of the Finish order that this worker was given."""
     mode: str = ""
     """Where the newest worker writes the run: "online" or "offline"; empty before one has told."""
+    step: int | None = None
+    """The newest step that its worker has seen."""
     finished: bool = False
     """The worker has reported Finished."""
     stopping: bool = False

@@ -17,7 +17,7 @@ import logging
 import os
 import random
 import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -68,8 +68,11 @@ class Supervisor:
         deliveries: Deliveries,
         run_changed: Callable[[int, bool], None],
         selector: selectors.BaseSelector,
+        spared: Callable[[], Collection[int]] = tuple,
     ) -> None:
-        """`run_changed(run, important)` is called when what clients see of a run has changed."""
+        """`run_changed(run, important)` is called when what clients see of a run has changed. `spared` are children
+        that are somebody else's."""
+        self._spared = spared
         self._inbox = inbox
         self._folder = state_dir / "workers"
         self._spool_dir = spool_dir
@@ -172,6 +175,18 @@ class Supervisor:
         if runs:
             log.info("key_for_offline_runs runs=%r", runs)
             self._inbox.progress.close_again(runs)
+
+    # Samples.
+
+    def give_samples(self, run_id: int, samples: control.Samples) -> bool:
+        """Pass samples of the machine to the run's worker; False when it cannot take them now."""
+        keeper = self._keepers.get(run_id)
+        return keeper is not None and keeper.worker is not None and keeper.worker.give_samples(samples)
+
+    def step_of(self, run_id: int) -> int | None:
+        """The newest step that the run's worker has seen."""
+        keeper = self._keepers.get(run_id)
+        return keeper.step if keeper is not None else None
 
     # Lifecycle.
 
@@ -282,7 +297,12 @@ class Supervisor:
         if isinstance(report, control.Progress):
             keeper.waiting_progress = report
             self._deliveries.set_ranks(run_id, report.ranks)
+            keeper.step = report.step if report.step is not None else keeper.step
             self._retry_progress(keeper)
+            return
+        if isinstance(report, control.Sampled):
+            self._counters.add("samples_published", report.published)
+            self._counters.add("samples_dropped", report.dropped)
             return
         important = True
         if isinstance(report, control.Started):
@@ -406,7 +426,7 @@ class Supervisor:
 
     def _reap_orphans(self) -> None:
         """Kill and reap what dead workers left: as subreaper we have become its parent."""
-        living = {worker.pid for worker in self.workers}
+        living = {worker.pid for worker in self.workers} | set(self._spared())
         for pid in leftovers.children():
             if pid not in living and leftovers.end_orphan(pid):
                 self._counters.add("orphans_reaped")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from telemetryd.limits import WORKER_LOG_MAX_BYTES
+from telemetryd.limits import SAMPLE_BACKLOG_BYTES, WORKER_LOG_MAX_BYTES
 from telemetryd.runs import control
 from telemetryd.supervision import leftovers
 from telemetryd.supervision.leftovers import Process
@@ -85,6 +85,14 @@ class WorkerProcess:
             return  # it has orders to read, and wakes at the first
         self._outgoing += control.pack(order)
         self.flush()
+
+    def give_samples(self, samples: control.Samples) -> bool:
+        """Pass samples on; False, and nothing is kept, when it has not read its orders for a while."""
+        if len(self._outgoing) > SAMPLE_BACKLOG_BYTES:
+            return False
+        self._outgoing += control.pack(samples)
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Send what is still to be sent."""

@@ -26,6 +26,12 @@ class FakeSettings:
     log_level: str = "info"
     max_workers: int = 4
     exit_when_idle: bool = False
+    sampling: str = "off"
+    sample_period_s: float = 10.0
+    sample_periods: str = ""
+    sample_all_gpus: bool = False
+    sample_paths: str = ""
+    node_label: str = "auto"
 
 
 class FakeDaemon(Daemon):

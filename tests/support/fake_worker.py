@@ -109,8 +109,7 @@ def main() -> int:
     parser.add_argument("--run", type=int)
     parser.add_argument("--orders-fd", type=int)
     parser.add_argument("--reports-fd", type=int)
-    parser.add_argument("--late")
-    given = parser.parse_args()
+    given, _ = parser.parse_known_args()  # what else a real worker is told is nothing to this one
     return FakeWorker(given.inbox, given.run, given.orders_fd, given.reports_fd).serve()
 
 

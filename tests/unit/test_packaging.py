@@ -20,6 +20,8 @@ PROJECT = load_toml(ROOT / "pyproject.toml")["project"]
 
 ONE_DOOR = {
     "zmq": {"client/connection.py", "telemetryd/reception/socket.py"},
+    "pynvml": {"telemetryd/sampling/nvml.py"},
+    "psutil": {"telemetryd/sampling/host.py"},
     "wandb": {
         "telemetryd/runs/wandb_sink.py",
         "telemetryd/runs/wandb_private.py",
