@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from client import errors, util
+from client import data_types, errors, helper, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
 from client.config import Config
@@ -115,10 +115,12 @@ __all__ = [
     "UsageError",
     "alert",
     "config",
+    "data_types",
     "define_metric",
     "ensure_configured",
     "errors",
     "finish",
+    "helper",
     "init",
     "join",
     "log",

@@ -14,7 +14,6 @@ NEVER = {
     "apis": f"{_INTERNAL}; use client.Api",
     "attach": "a process takes part in a run by a session of its own; call client.init(id=..., resume='allow') there",
     "catboost": _INTEGRATION,
-    "data_types": f"{_INTERNAL}; the media types stand in `client` itself, as client.Image",
     "env": f"{_INTERNAL}; docs/environment.md lists the variables",
     "gym": "it records videos with wandb; log them with client.log({'video': client.Video(...)})",
     "integration": _INTEGRATION,

@@ -132,7 +132,7 @@ class Run(RunActions):
             return FinishReport()
         code = exit_code or hooks.exit_code or 0
         report = self._end(code, implicit=False, timeout_s=timeout_s)
-        if not (quiet or self._resolved.silent):
+        if not (self._resolved.silent or (self._resolved.quiet if quiet is None else quiet)):
             print_once(self, report)
         return report
 

@@ -95,6 +95,7 @@ class RunSettings:
     directory: str = ""
     save_code: bool | None = None
     silent: bool = False
+    quiet: bool = False
     forwarded: dict[str, Any] = dataclasses.field(default_factory=dict)
     without_effect: tuple[str, ...] = ()
     policy: Policy = dataclasses.field(default_factory=Policy)
@@ -128,8 +129,9 @@ def resolve(
         resume=checked_resume(values.get("resume")),
         reinit=checked_reinit(values.get("reinit")),
         directory=str(Path(values.get("root_dir") or Path.cwd()).expanduser().absolute()),
-        save_code=_flag("save_code", values.get("save_code")),
+        save_code=_save_code(values),
         silent=bool(_flag("silent", values.get("silent"))),
+        quiet=bool(_flag("quiet", values.get("quiet"))),
         forwarded={name: values[name] for name in sorted(setting_names.FORWARDED & values.keys())},
         without_effect=tuple(sorted(setting_names.WITHOUT_EFFECT & explicit.keys())),
         policy=_policy(explicit, environ),
@@ -291,6 +293,12 @@ def _text(name: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise SettingError(f"{name} must be a string, not {type(value).__name__}: use str({value!r})")
     return value
+
+
+def _save_code(values: Mapping[str, Any]) -> bool | None:
+    """Whether the source is saved; `disable_code` forbids it, as in wandb."""
+    disabled = _flag("disable_code", values.get("disable_code"))
+    return False if disabled else _flag("save_code", values.get("save_code"))
 
 
 def _flag(name: str, value: Any) -> bool | None:

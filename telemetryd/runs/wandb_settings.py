@@ -67,12 +67,16 @@ ALLOWED = frozenset(
         "disable_job_creation",
         "docker",
         "email",
+        "git_commit",
+        "git_remote_url",
+        "git_root",
         "heartbeat_seconds",
         "host",
         "ignore_globs",
         "job_name",
         "job_source",
         "label_disable",
+        "notebook_name",
         "organization",
         "program",
         "program_abspath",
@@ -86,6 +90,7 @@ ALLOWED = frozenset(
         "x_disable_machine_info",
         "x_disable_meta",
         "x_disable_stats",
+        "x_executable",
         "x_file_stream_max_bytes",
         "x_file_stream_transmit_interval",
         "x_label",
@@ -156,7 +161,8 @@ def settings_of(spec: RunSpec, *, sampled: bool = False) -> dict[str, Any]:
     """wandb's settings for the run, by name. `sampled`: the machine's samples come from the daemon."""
     metadata = spec.metadata
     settings: dict[str, Any] = {"x_save_requirements": False, "disable_git": True}
-    if metadata.get("git_commit") or metadata.get("git_remote_url"):
+    git = ("git_commit", "git_remote_url")
+    if any(metadata.get(name) or spec.settings.get(name) for name in git):
         settings["disable_git"] = False
     for name, value in spec.settings.items():
         if name in ALLOWED:
