@@ -1,6 +1,6 @@
 """How sizes and durations are written in variables, files and flags: one grammar for training and daemon.
 
-Each parser raises ValueError with the part of a message that follows the setting's name.
+`size_bytes` and `duration_s` raise ValueError with the part of a message that follows the setting's name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 import re
 from typing import Any
+
+from client.errors import UsageError
+from client.limits import TIMEOUT_MAX_S
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _SIZE_UNITS = {
@@ -43,6 +46,19 @@ def duration_s(value: Any, maximum_s: float) -> float:
     if not math.isfinite(seconds) or seconds > maximum_s:
         raise ValueError(f"is too long; the longest is {maximum_s:g} s")
     return seconds
+
+
+def timeout_s(timeout: Any, seconds: float | None, default_s: float) -> float:
+    """A call's `timeout=`, or the same in plain seconds, `timeout_s=`. Raises UsageError."""
+    if timeout is None and seconds is None:
+        return default_s
+    if timeout is not None and seconds is not None:
+        raise UsageError("timeout and timeout_s are the same: give one of them")
+    given = seconds if timeout is None else timeout
+    try:
+        return duration_s(given, TIMEOUT_MAX_S)
+    except ValueError as error:
+        raise UsageError(f"timeout={given!r} {error}") from None
 
 
 def format_bytes(size: int) -> str:

@@ -131,15 +131,17 @@ def init(
 
 
 def finish(
-    exit_code: int | None = None, quiet: bool | None = None, *, timeout_s: float | None = None
+    exit_code: int | None = None,
+    quiet: bool | None = None,
+    *,
+    timeout: float | str | None = None,
+    timeout_s: float | None = None,
 ) -> FinishReport | None:
     """Finish `client.run`, if there is one; see Run.finish."""
     run = _client().run
     if run is None:
         return None
-    if timeout_s is None:
-        return cast("FinishReport", run.finish(exit_code, quiet))
-    return cast("FinishReport", run.finish(exit_code, quiet, timeout_s=timeout_s))
+    return cast("FinishReport", run.finish(exit_code, quiet, timeout=timeout, timeout_s=timeout_s))
 
 
 def teardown(exit_code: int | None = None) -> None:

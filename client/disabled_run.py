@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from client import alerts
+from client import alerts, amounts
 from client.alerts import AlertLevel
 from client.config import Config, ConfigStatic
 from client.metrics import Metric
@@ -132,14 +132,21 @@ class DisabledRun:
     def write_logs(self, text: str) -> None:
         """Nothing."""
 
-    def flush(self, timeout_s: float = 0.0) -> bool:
-        """True at once: there is nothing to wait for."""
+    def flush(self, timeout: float | str | None = None, *, timeout_s: float | None = None) -> bool:
+        """True at once: there is nothing to wait for. Raises UsageError for what is no duration."""
+        amounts.timeout_s(timeout, timeout_s, 0.0)
         return True
 
     def finish(
-        self, exit_code: int | None = None, quiet: bool | None = None, *, timeout_s: float = 0.0
+        self,
+        exit_code: int | None = None,
+        quiet: bool | None = None,
+        *,
+        timeout: float | str | None = None,
+        timeout_s: float | None = None,
     ) -> FinishReport:
-        """Ends being `client.run`."""
+        """Ends being `client.run`. Raises UsageError for what is no duration."""
+        amounts.timeout_s(timeout, timeout_s, 0.0)
         self._on_end(self)
         return FinishReport()
 

@@ -84,6 +84,9 @@ KEY_SETS_KEPT = 64
 FINISH_TIMEOUT_S = 60.0
 """How long `finish` waits for W&B to have everything, unless told otherwise; the daemon goes on after that."""
 
+TIMEOUT_MAX_S = 30 * 86400.0
+"""The longest timeout that a call takes: a lock cannot be waited for longer than threading.TIMEOUT_MAX anyway."""
+
 ABSENT_TIMEOUT_S = 0.5
 """How long `finish` waits for a daemon that has never answered: one that was just started greets within this."""
 

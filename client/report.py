@@ -14,7 +14,8 @@ class FinishReport:
 
     `state`: "finished" (W&B has the run, closed), "refused" (W&B does not take it; `trouble` says why), "delivering"
     (the daemon has the rows and goes on), "spooled" (no daemon has them yet; one that starts later takes them over),
-    "disabled". `where` is the run's directory, or the spool folder; `url` its page in W&B.
+    "disabled". `where` is the run's directory, or the spool folder; `url` its page in W&B. `process` counts this
+    process's own rows, where several write to the run: offered = acked (a daemon has them) + dropped + pending.
     """
 
     offered: int = 0
@@ -25,6 +26,7 @@ class FinishReport:
     where: str | None = None
     url: str | None = None
     trouble: str | None = None
+    process: Ledger = Ledger(0, 0, 0, {})
 
     def __str__(self) -> str:
         if self.state == "disabled":
@@ -36,6 +38,10 @@ class FinishReport:
             f"{f' ({reasons})' if reasons else ''}, {self.pending} pending"
         )
         lines = [f"telemetryd: run {self.state}. {counts}"]
+        if self.process.offered != self.offered:
+            own = self.process
+            lost = sum(own.dropped.values())
+            lines.append(f"  of these from this process: {own.offered}, {lost} dropped, {own.pending} with no daemon yet")
         if self.trouble:
             lines.append(f"  trouble: {self.trouble}")
         if self.url:
@@ -52,7 +58,8 @@ def finish_report(ledger: Ledger, report: Report | None, acked: bool, spool_fold
     if report is None:
         pending = ledger.offered - sum(ledger.dropped.values())
         state = "delivering" if acked else "spooled"
-        return FinishReport(ledger.offered, 0, dict(ledger.dropped), pending, state, None if acked else spool_folder)
+        where = None if acked else spool_folder
+        return FinishReport(ledger.offered, 0, dict(ledger.dropped), pending, state, where, process=ledger)
     dropped = {
         reason: max(report.dropped.get(reason, 0), ledger.dropped.get(reason, 0))
         for reason in (*report.dropped, *ledger.dropped)
@@ -61,4 +68,4 @@ def finish_report(ledger: Ledger, report: Report | None, acked: bool, spool_fold
     pending = offered - report.delivered - sum(dropped.values())
     state = report.state if report.state in ("finished", "refused") else "delivering" if acked else "spooled"
     where = report.directory or (None if acked else spool_folder)
-    return FinishReport(offered, report.delivered, dropped, pending, state, where, report.url, report.trouble)
+    return FinishReport(offered, report.delivered, dropped, pending, state, where, report.url, report.trouble, ledger)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from client import metrics
+from client import amounts, metrics
 from client.config import Config
 from client.exit_hooks import hooks
 from client.limits import ABSENT_TIMEOUT_S, CLOSING_TIMEOUT_S, FINISH_TIMEOUT_S
@@ -117,21 +117,34 @@ class Run(RunActions):
 
     # How it ends
 
-    def flush(self, timeout_s: float = FINISH_TIMEOUT_S) -> bool:
-        """Wait until the daemon has everything logged so far on its disk; False when it has not after `timeout_s`."""
-        return not self._forked and self._stream.wait_acked(timeout_s)
+    def flush(self, timeout: float | str | None = None, *, timeout_s: float | None = None) -> bool:
+        """Wait until the daemon has everything logged so far on its disk; False when it has not after `timeout`.
+
+        `timeout` is in seconds, or a str like "5min"; 60 s by default. `timeout_s` is the same. Raises UsageError for
+        what is no duration.
+        """
+        limit_s = amounts.timeout_s(timeout, timeout_s, FINISH_TIMEOUT_S)
+        return not self._forked and self._stream.wait_acked(limit_s)
 
     def finish(
-        self, exit_code: int | None = None, quiet: bool | None = None, *, timeout_s: float = FINISH_TIMEOUT_S
+        self,
+        exit_code: int | None = None,
+        quiet: bool | None = None,
+        *,
+        timeout: float | str | None = None,
+        timeout_s: float | None = None,
     ) -> FinishReport:
-        """End the run, and say where its rows are. Returns within `timeout_s`; the daemon goes on with what is pending.
+        """End the run, and say where its rows are. Returns within `timeout` (as for `flush`); the daemon goes on with
+        what is pending.
 
-        Without a daemon it returns at once: the rows wait in the spool. A second call returns the same report.
+        Without a daemon it returns at once: the rows wait in the spool. A second call returns the same report. Raises
+        UsageError for what is no duration.
         """
+        limit_s = amounts.timeout_s(timeout, timeout_s, FINISH_TIMEOUT_S)
         if self._forked:
             return FinishReport()
         code = exit_code or hooks.exit_code or 0
-        report = self._end(code, implicit=False, timeout_s=timeout_s)
+        report = self._end(code, implicit=False, timeout_s=limit_s)
         if not (self._resolved.silent or (self._resolved.quiet if quiet is None else quiet)):
             print_once(self, report)
         return report
