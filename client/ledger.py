@@ -12,3 +12,7 @@ class Ledger(NamedTuple):
     acked: int
     pending: int
     dropped: dict[str, int]
+
+
+NOTHING = Ledger(0, 0, 0, {})
+"""No row was offered."""

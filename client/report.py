@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from client.ledger import Ledger
+from client.ledger import NOTHING, Ledger
 from client.protocol.messages import Report
 
 
@@ -26,7 +26,7 @@ class FinishReport:
     where: str | None = None
     url: str | None = None
     trouble: str | None = None
-    process: Ledger = Ledger(0, 0, 0, {})
+    process: Ledger = NOTHING
 
     def __str__(self) -> str:
         if self.state == "disabled":
@@ -41,7 +41,8 @@ class FinishReport:
         if self.process.offered != self.offered:
             own = self.process
             lost = sum(own.dropped.values())
-            lines.append(f"  of these from this process: {own.offered}, {lost} dropped, {own.pending} with no daemon yet")
+            said = f"{own.offered}, {lost} dropped, {own.pending} with no daemon yet"
+            lines.append(f"  of these from this process: {said}")
         if self.trouble:
             lines.append(f"  trouble: {self.trouble}")
         if self.url:

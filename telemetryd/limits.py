@@ -99,6 +99,9 @@ STATUS_FINISHED_RUNS = 200
 ANSWER_RUNS_MAX = 1000
 """Runs listed in one answer at most; a Report map takes up to 500 bytes and a message 1 MiB."""
 
+ANSWER_PROCESSES_MAX = 600
+"""Training processes listed in one answer at most, the newest runs' first: 300 bytes each, 500 where they lost rows."""
+
 REFUSAL_LOG_INTERVAL_S = 10.0
 """Refusals of one kind are logged once in this time, with their count."""
 

@@ -11,8 +11,9 @@ import msgspec
 
 from client.journal import folder as spool_folder
 from telemetryd.errors import InboxError
-from telemetryd.inbox.ledger import Account, RunAccount
+from telemetryd.inbox.ledger import Account, ProcessAccount, RunAccount
 from telemetryd.inbox.store import FILE_NAME, Inbox
+from telemetryd.limits import ANSWER_PROCESSES_MAX
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,18 @@ def read_inbox(state_dir: Path, finished: int) -> tuple[dict[str, Any], str | No
         return _as_status(Account(), []), None
     try:
         with contextlib.closing(Inbox(path)) as inbox:
-            return _as_status(inbox.ledger.total(), inbox.ledger.listed(finished)), None
+            ledger = inbox.ledger
+            runs = [_run(run, ledger.processes(run.run_id, ANSWER_PROCESSES_MAX)) for run in ledger.listed(finished)]
+            return _as_status(ledger.total(), runs), None
     except InboxError as error:
         return _as_status(Account(), []), f"the inbox {path} cannot be read: {error}"
 
 
-def _as_status(total: Account, runs: list[RunAccount]) -> dict[str, Any]:
-    return {**_counts(total), "runs": [_run(run) for run in runs]}
+def _as_status(total: Account, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**_counts(total), "runs": runs}
 
 
-def _run(run: RunAccount) -> dict[str, Any]:
+def _run(run: RunAccount, processes: list[ProcessAccount]) -> dict[str, Any]:
     started: dict[str, Any] = msgspec.msgpack.decode(run.started) if run.started else {}
     return {
         "key": run.key,
@@ -72,6 +75,7 @@ def _run(run: RunAccount) -> dict[str, Any]:
         "exit_code": run.exit_code,
         **{name: started.get(name) for name in ("name", "mode", "directory", "url")},
         **_counts(run.account),
+        "processes": [process.as_map() for process in processes],
     }
 
 

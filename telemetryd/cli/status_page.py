@@ -96,6 +96,7 @@ def _runs(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"\n[dim]{'run':<{names}}  {'state':<{states}}" + "".join(f"{head:>11}" for head in _COUNTS) + "[/]")
     for run, (name, (state, style), counts) in zip(runs, rows, strict=True):
         console.print(f"{escape(name):<{names}}  {_in(style, f'{state:<{states}}')}{_count_cells(counts)}")
+        _processes(console, run.get("processes") or [], names + 2 + states)
         if where := run.get("url") or run.get("directory"):
             console.print(f"  [dim]{escape(str(where))}[/]")
         if ranks := run.get("ranks"):
@@ -121,6 +122,17 @@ def _rank_words(ranks: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _processes(console: Console, processes: list[dict[str, Any]], width: int) -> None:
+    """The share of each, where several write to one run."""
+    if len(processes) < 2:
+        return
+    for process in processes[-_PROCESSES_SHOWN:]:
+        name = f"  {process['pid']} on {process['host']} {process['state']}"
+        console.print(f"[dim]{escape(f'{name:<{width}}')}[/]{_count_cells(_counts(process))}")
+    if (more := len(processes) - _PROCESSES_SHOWN) > 0:
+        console.print(f"  [dim]and {more:,} earlier processes: --json[/]")
+
+
 def _run_name(run: dict[str, Any]) -> str:
     run_id = run_id_of(run)
     name = run.get("name")
@@ -137,6 +149,7 @@ def _run_state(run: dict[str, Any]) -> tuple[str, str]:
 
 
 _EVENTS_SHOWN = 10
+_PROCESSES_SHOWN = 16
 _COUNTS = ("offered", "delivered", "dropped", "pending")
 
 

@@ -5,17 +5,23 @@ delivered  what the run's worker saw confirmed
 dropped    by reason: what the worker could not deliver, what clients lost, and what a dead client took with it
            ("never_arrived": said to be taken, but neither in the inbox nor in a spool)
 pending    the rest, so the sum holds by construction
+
+The same of one process: what of its rows lies behind the run's cursor is delivered, but for what the worker's snapshot
+there says is still waiting or was dropped. It may lag behind the run's own account by what was confirmed since the
+cursor moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.survey import add_losses
+from telemetryd.limits import NAME_MAX_BYTES
 
 NEVER_ARRIVED = "never_arrived"
 
@@ -43,6 +49,48 @@ class Account:
         self.delivered += other.delivered
         self.late += other.late
         add_losses(self.dropped, other.dropped)
+
+
+@dataclass(frozen=True)
+class ProcessAccount:
+    """One process's rows in a run. `hello` is msgpack of messages.Hello; `state` is open, ended or lost."""
+
+    session: str
+    hello: bytes
+    state: str
+    account: Account
+
+    def as_map(self) -> dict[str, Any]:
+        """As `status` tells it."""
+        origin = _origin.decode(self.hello)
+        return {
+            "session": self.session,
+            "pid": origin.pid,
+            "host": origin.host[:NAME_MAX_BYTES],
+            "state": self.state,
+            "offered": self.account.offered,
+            "delivered": self.account.delivered,
+            "dropped": self.account.dropped,
+            "pending": self.account.pending,
+        }
+
+
+class _Origin(msgspec.Struct):
+    """Of a Hello: which process said it."""
+
+    pid: int = 0
+    host: str = ""
+
+
+_origin = msgspec.msgpack.Decoder(_Origin)
+
+
+class Standing(msgspec.Struct):
+    """What the ledger reads of a run's snapshot: rows of each session behind the cursor that are still to be written,
+    and those that the worker dropped, by reason."""
+
+    waiting: dict[str, int] = {}
+    lost: dict[str, dict[str, int]] = {}
 
 
 @dataclass(frozen=True)
@@ -75,6 +123,13 @@ def of_sessions(rows: Iterable[tuple[int, int, bytes, str]]) -> Account:
     return account
 
 
+def _standing(snapshot: bytes) -> Standing:
+    try:
+        return msgspec.msgpack.decode(snapshot, type=Standing) if snapshot else Standing()
+    except msgspec.MsgspecError:  # a fake worker's, or a later version's
+        return Standing()
+
+
 class Ledger:
     """Queries over runs and sessions; each is one consistent read."""
 
@@ -92,6 +147,35 @@ class Ledger:
     def _one(self, where: str, value: int | str) -> RunAccount | None:
         found = self._select(f"WHERE {where}", (value,))
         return found[0] if found else None
+
+    def processes(self, run_id: int, most: int) -> list[ProcessAccount]:
+        """The newest `most` training processes of a run, in the order they came."""
+        with self._database.reading():
+            found = self._database.row("SELECT cursor, snapshot FROM runs WHERE run_id = ?", (run_id,))
+            if found is None:
+                return []
+            cursor, snapshot = found
+            sessions = self._database.rows(
+                "SELECT session, hello, state, received, offered, lost FROM sessions"
+                " WHERE run_id = ? AND role = 'train' ORDER BY rowid DESC LIMIT ?",
+                (run_id, most),
+            )
+            ahead = dict(
+                self._database.rows(
+                    "SELECT session, SUM(rows) FROM batches WHERE run_id = ? AND batch > ? GROUP BY session",
+                    (run_id, cursor),
+                )
+            )
+        standing = _standing(snapshot)
+        processes = []
+        for session, hello, state, received, said, lost in reversed(sessions):
+            account = of_sessions([(received, said, lost, state)])
+            dropped = standing.lost.get(session, {})
+            left = ahead.get(session, 0) + standing.waiting.get(session, 0) + sum(dropped.values())
+            account.delivered = max(0, received - left)
+            add_losses(account.dropped, dropped)
+            processes.append(ProcessAccount(session, hello, state, account))
+        return processes
 
     def of_launch(self, launch: str) -> list[RunAccount]:
         """The runs that sessions of a launch write to."""

@@ -14,7 +14,7 @@ from telemetryd.health.events import Events
 from telemetryd.health.status import Health
 from telemetryd.inbox.ledger import Ledger, RunAccount
 from telemetryd.inbox.progress import Progress
-from telemetryd.limits import ANSWER_RUNS_MAX, STATUS_FINISHED_RUNS
+from telemetryd.limits import ANSWER_PROCESSES_MAX, ANSWER_RUNS_MAX, STATUS_FINISHED_RUNS
 
 
 class _RunView(msgspec.Struct):
@@ -78,6 +78,12 @@ class Questions:
     def _status(self) -> dict[str, Any]:
         total = self._ledger.total()
         runs = self._ledger.listed(STATUS_FINISHED_RUNS)[-ANSWER_RUNS_MAX:]
+        room = ANSWER_PROCESSES_MAX
+        maps = []
+        for run in reversed(runs):
+            maps.append(self._run_map(run, room))
+            room -= len(maps[-1]["processes"])
+        maps.reverse()
         return {
             "daemon": dict(self._identity),
             "offered": total.offered,
@@ -85,7 +91,7 @@ class Questions:
             "dropped": total.dropped,
             "pending": total.pending,
             "late": total.late,
-            "runs": [self._run_map(run) for run in runs],
+            "runs": maps,
             "sessions": self._progress.count_open_sessions(),
             "counters": self._counters.as_map(),
             "components": self._health.as_map(),
@@ -96,20 +102,22 @@ class Questions:
         run = self._ledger.run_by_key(key)
         if run is None:
             raise QuestionError(f"this daemon has no run {key[:200]!r}")
-        return self._run_map(run)
+        return self._run_map(run, ANSWER_PROCESSES_MAX)
 
     def _launch(self, launch: str) -> dict[str, Any]:
         runs = self._ledger.of_launch(launch)[-ANSWER_RUNS_MAX:]
-        maps = [self._run_map(run) for run in runs]
+        maps = [self._run_map(run, 0) for run in runs]
         settled = self._ledger.open_sessions_of_launch(launch) == 0 and all(
             run.state == "finished" and run.account.pending == 0 for run in runs
         )
         return {"runs": maps, "settled": settled}
 
-    def _run_map(self, run: RunAccount) -> dict[str, Any]:
+    def _run_map(self, run: RunAccount, processes: int) -> dict[str, Any]:
+        """A run with its newest `processes`."""
         report = msgspec.structs.asdict(self.report("", run))
         del report["session"]
-        told = {"key": run.key, **report}
+        found = self._ledger.processes(run.run_id, processes) if processes > 0 else []
+        told = {"key": run.key, **report, "processes": [process.as_map() for process in found]}
         if ranks := self._deliveries.ranks(run.run_id):
             told["ranks"] = ranks
         return told

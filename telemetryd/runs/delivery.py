@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class _State(msgspec.Struct):
-    """What is stored beside the cursor."""
+    """What is stored beside the cursor. `waiting` and `lost` are for the inbox's ledger: see its `Standing`."""
 
     rows: bytes = b""
     outputs: int = 0
@@ -63,6 +63,8 @@ class _State(msgspec.Struct):
     refused: int = 0
     alerts: int = 0
     ranks: bytes = b""
+    waiting: dict[str, int] = {}
+    lost: dict[str, dict[str, int]] = {}
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Delivery:
         self._alerts = state.alerts
         self._losses = feed.Losses(rows=state.corrupt)
         self._refused = state.refused
+        self._lost = state.lost
+        """By session and reason: what of `dropped` came in a session's batches."""
         self._confirmed_calls = self.rows.finished_calls - state.refused
         self._unconfirmed: deque[tuple[int, int]] = deque()
         """(number of the row among those written here, its calls), oldest first."""
@@ -156,6 +160,7 @@ class Delivery:
     def take(self, batch: StoredBatch) -> None:
         """Write what a batch says."""
         session, awaits = batch.session, self._awaits
+        before = self.dropped
         for record, body in feed.decoded(batch, self._losses):
             if isinstance(record, Blob):
                 self._blobs.add(record)  # whatever its row waits for
@@ -167,6 +172,10 @@ class Delivery:
                 self._work_all(awaits.give_up_all())  # a new session's rows come behind those of the others
             self._work_all(awaits.take(session, record, body))
         self.taken = batch.number
+        if (now := self.dropped) != before:
+            lost = self._lost.setdefault(batch.session, {})
+            for reason, count in now.items():
+                lost[reason] = lost.get(reason, 0) + count - before.get(reason, 0)
         if batch.number in self._flushes:
             self.flush()
         if batch.number in self._ends:
@@ -246,13 +255,19 @@ class Delivery:
         if self._awaits.holding:
             return
         counts = (self._outputs, self._losses.rows, self._refused, self._alerts)
-        state = _State(self.rows.snapshot(), *counts, self.ranks.snapshot())
+        state = _State(self.rows.snapshot(), *counts, self.ranks.snapshot(), self._waiting(), self._lost)
         encoded = msgspec.msgpack.encode(state)
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:
             return
         self._checkpoints.append(_Checkpoint(self.taken, encoded, self._sink.written()))
         self._checkpoint_rows = 0
+
+    def _waiting(self) -> dict[str, int]:
+        waiting = self.rows.waiting_of_sessions()
+        for session, calls in self.ranks.waiting_of_sessions().items():
+            waiting[session] = waiting.get(session, 0) + calls
+        return waiting
 
     def confirm(self) -> bool:
         """Look at what the sink has confirmed; True when anything moved."""

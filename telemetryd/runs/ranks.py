@@ -20,6 +20,7 @@ A session that no launcher numbered counts as rank 0 of the ranks it shares a ru
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -101,6 +102,14 @@ class Ranks:
     def waiting(self) -> int:
         """Calls that are neither absorbed nor given to row assembly."""
         return self._join.calls + len(self._held)
+
+    def waiting_of_sessions(self) -> dict[str, int]:
+        """`waiting` by session, as far as is known: a rank's calls of one step count as one."""
+        sessions = {member.rank: session for session, member in self._members.members.items()}
+        found = Counter(session for session, _ in self._held)
+        for entry in self._join.entries.values():
+            found.update(sessions[rank] for rank in entry.marks if rank in sessions)
+        return found
 
     def is_other(self, session: str) -> bool:
         """Whether a session is a rank whose config, summary and name are not the run's."""

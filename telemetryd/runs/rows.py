@@ -89,6 +89,14 @@ class RowAssembly:
         """Whether the session has logged before, and has not ended."""
         return session_id in self._sessions
 
+    def waiting_of_sessions(self) -> dict[str, int]:
+        """`waiting` by session, of those that have any."""
+        found: dict[str, int] = {}
+        pending = [session.open for session in self._sessions.values() if session.open] + self._held
+        for row in pending:
+            found[row.session] = found.get(row.session, 0) + len(row.bodies)
+        return found
+
     def start_at(self, step: int) -> None:
         """W&B has every step below `step` already (a resumed run)."""
         self.next_step = max(self.next_step, step)

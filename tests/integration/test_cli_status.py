@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,25 @@ def test_runs_troubles_components_and_counters_that_are_not_zero_are_shown(isola
     assert "! inbox: the disk is full" in told
     assert ["1,500", "rows_received"] in lines
     assert "refused_gap" not in told
+
+
+def test_the_shares_of_several_processes_in_a_run_are_shown_and_those_of_a_single_one_are_not(isolated: Path) -> None:
+    def share(pid: int, offered: int) -> dict[str, Any]:
+        counts = {"offered": offered, "delivered": offered - 2, "dropped": {"late": 1}, "pending": 1}
+        return {"session": "a" * 32, "pid": pid, "host": "node[7]", "state": "open", **counts}
+
+    run = {"key": "//r", "state": "running", "offered": 30, "delivered": 26, "dropped": {"late": 2}, "pending": 2}
+    answer = {**run, "daemon": {"pid": 77}, "sessions": 2, "components": {}, "counters": {}}
+    runs = [{**run, "processes": [share(11, 10), share(12, 20)]}, {**run, "key": "//s", "processes": [share(13, 30)]}]
+    many = {**run, "key": "//t", "processes": [share(pid, 9) for pid in range(100, 130)]}
+    with WireDaemon(f"ipc://{isolated}/run/telemetryd/daemon.sock") as fake:
+        fake.replies["status"] = lambda args: {**answer, "runs": [*runs, many]}
+        _, told = status()
+    lines = [line.split() for line in told.splitlines()]
+    assert ["11", "on", "node[7]", "open", "10", "8", "1", "1"] in lines
+    assert ["12", "on", "node[7]", "open", "20", "18", "1", "1"] in lines
+    assert not any(line[:1] == ["13"] for line in lines)
+    assert ["and", "14", "earlier", "processes:", "--json"] in lines
 
 
 def test_without_a_daemon_the_exit_code_is_3_and_it_says_how_to_start_one(isolated: Path) -> None:

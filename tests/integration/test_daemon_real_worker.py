@@ -7,11 +7,13 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from client.protocol.messages import Report
-from client.protocol.records import Config, End, Row
+from client.protocol.records import Config, End, Losses, Row
 from telemetryd.runs.wandb_file import history_rows
 from tests.support.daemon import Daemon
 from tests.support.processes import wait_until
@@ -111,6 +113,59 @@ def test_a_state_folder_removed_while_no_worker_lives_costs_no_row_and_doubles_n
     assert (report.offered, report.delivered, report.pending, report.dropped) == (3000, 3000, 0, {})
     assert daemon.stop(60) == 0
     assert history(tmp_path) == [(step, step / 8) for step in range(3000)]
+
+
+def adds_up(account: dict[str, Any]) -> bool:
+    return account["offered"] == account["delivered"] + sum(account["dropped"].values()) + account["pending"]
+
+
+def test_each_process_that_writes_to_a_run_has_an_account_that_adds_up_and_so_has_the_run(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    assert daemon.stop(60) == 0
+    daemon.start(["--late", "drop"])
+    ends = End(time.time_ns(), exit_code=0)
+    with WireClient(daemon.endpoint, directory=str(tmp_path)) as one, WireClient(
+        daemon.endpoint, directory=str(tmp_path), pid=os.getppid()
+    ) as other:  # fmt: skip
+        one.hello()
+        one.send(*rows(1, 1000), Losses({"spool_full": 4}))
+        one.wait_acked()
+        other.hello()
+        late = [Row(step, time.time_ns(), {"loss": 0.0}, explicit=True) for step in range(5)]
+        refused = Row(5000, time.time_ns(), {"loss": msgspec.msgpack.Ext(2, b"no array")}, explicit=True)
+        still_open = Row(6000, time.time_ns(), {"loss": 1.0}, closes=False, explicit=True)
+        other.send(*late, refused, *rows(1, 20), still_open)
+        other.wait_acked()
+        seen = []
+
+        def settled() -> bool:
+            (run,) = daemon.status()["runs"]
+            seen.append(run)
+            return [process["pending"] for process in run["processes"]] == [0, 1]
+
+        wait_until(settled, 120, lambda: f"{seen[-1:]}")
+        assert all(adds_up(account) for run in seen for account in (run, *run["processes"]))
+        daemon.kill()
+        daemon.start()
+        for client in (one, other):
+            client.reconnect()
+            client.hello()
+            client.send(ends)
+        one.expect(Report, lambda report: report.state == "finished", 120)
+    (run,) = daemon.status()["runs"]
+    first, second = run["processes"]
+    assert (first["pid"], second["pid"]) == (os.getpid(), os.getppid())
+    assert {process["state"] for process in run["processes"]} == {"ended"}
+    assert (first["offered"], first["delivered"], first["dropped"]) == (1004, 1000, {"spool_full": 4})
+    assert (second["offered"], second["delivered"]) == (27, 21)
+    assert second["dropped"] == {
+        "late": 5,
+        **{reason: 1 for reason in ("refused", "corrupt") if reason in run["dropped"]},
+    }
+    for name in ("offered", "delivered", "pending"):
+        assert run[name] == first[name] + second[name]
+    assert daemon.stop(60) == 0
 
 
 def test_sigterm_drains_an_open_run_and_the_next_daemon_finishes_it(daemon: Daemon, tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def test_finish_waits_for_what_the_daemon_says_and_returns_it(capsys: pytest.Cap
             "n", "https://w/e/p/runs/i", "https://w/e/p", "/runs/x/files",
         )  # fmt: skip
         report = run.finish()
-        assert report == FinishReport(1, 1, {}, 0, "finished", "/runs/x", "https://w/e/p/runs/i", None, Ledger(1, 1, 0, {}))
+        assert report == FinishReport(
+            1, 1, {}, 0, "finished", "/runs/x", "https://w/e/p/runs/i", None, Ledger(1, 1, 0, {})
+        )
         assert run.finish() is report
         assert run.flush()
     assert capsys.readouterr().err.count("1 delivered") == 1
