@@ -13,6 +13,8 @@ from tests.support.world import World
 PADDING = "4000"
 """Characters added to each row, so that 3,000 rows need 12 MB: three segments."""
 SLOW_MS = 30.0
+INODES = 300
+"""Enough for what a spool, a daemon and a run begin with."""
 TOLD_S = 30.0
 
 
@@ -29,6 +31,15 @@ def _(world: World) -> None:
         begin(world, "--padding", PADDING)
         assert world.trainer is not None
         with disks.full(world.spool_dir, [world.trainer.pid]):
+            world.wait_logged(ROWS)
+        _settle_within(world)
+
+
+@cell("spool", "out of inodes")
+def _(world: World) -> None:
+    with disks.small_disk(world.spool_dir, 64, INODES):
+        begin(world, "--padding", PADDING)
+        with disks.no_inodes(world.spool_dir):
             world.wait_logged(ROWS)
         _settle_within(world)
 
@@ -69,6 +80,21 @@ def _(world: World) -> None:
     world.start_daemon()
 
 
+@cell("inbox", "out of inodes")
+def _(world: World) -> None:
+    with disks.small_disk(world.state_dir, 64, INODES):
+        begin(world, "--padding", PADDING)
+        with disks.no_inodes(world.state_dir):
+            (worker,) = world.signal("worker", signal.SIGKILL)
+            world.wait_logged(ROWS)
+            wait_until(lambda: worker not in world.worker_pids(), TOLD_S, "the worker's end")
+        _settle_within(world)
+        world.stop_daemon()
+        shutil.copytree(world.state_dir, world.folder / "kept")
+    shutil.copytree(world.folder / "kept", world.state_dir, dirs_exist_ok=True)
+    world.start_daemon()
+
+
 @cell("inbox", "read-only")
 def _(world: World) -> None:
     begin(world)
@@ -100,6 +126,19 @@ def _(world: World) -> None:
     with disks.small_disk(world.runs_dir, 64):
         begin_delivering(world, "--padding", PADDING)
         with disks.full(world.runs_dir, world.target("core")):
+            world.wait_logged(ROWS)
+        _settle_within(world)
+        shutil.copytree(world.runs_dir, world.folder / "kept")
+    shutil.copytree(world.folder / "kept", world.runs_dir, dirs_exist_ok=True)
+
+
+@cell("run directory", "out of inodes", waits=True)
+def _(world: World) -> None:
+    with disks.small_disk(world.runs_dir, 64, INODES):
+        begin_delivering(world)
+        with disks.no_inodes(world.runs_dir):
+            (worker,) = world.signal("worker", signal.SIGKILL)
+            wait_until(lambda: set(world.worker_pids()) - {worker}, TOLD_S, "the next worker")
             world.wait_logged(ROWS)
         _settle_within(world)
         shutil.copytree(world.runs_dir, world.folder / "kept")

@@ -29,14 +29,16 @@ FILE_CALLS = (
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
-    """`folder` is a file system of its own with so much room; without root an ordinary folder."""
+def small_disk(folder: Path, size_mib: int, inodes: int = 0) -> Iterator[None]:
+    """`folder` is a file system of its own with so much room, and so many inodes (0: as many as there is room for);
+    without root an ordinary folder."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     if not IS_ROOT:
         yield
         return
-    _mount("-t", "tmpfs", "-o", f"size={size_mib}m,mode=700", "tmpfs", str(folder))
+    few = f",nr_inodes={inodes}" if inodes else ""
+    _mount("-t", "tmpfs", "-o", f"size={size_mib}m,mode=700{few}", "tmpfs", str(folder))
     try:
         yield
     finally:
@@ -65,6 +67,24 @@ def full(folder: Path, writers: Iterable[int]) -> Iterator[None]:
     for pid, limits in before.items():
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
+def no_inodes(folder: Path) -> Iterator[None]:
+    """The small disk at `folder` has room and no inode: files that are there grow, and no other can be made."""
+    require(IS_ROOT, "only root can mount a file system with few inodes")
+    fillers = folder / "fillers"
+    fillers.mkdir()
+    number = 0
+    try:
+        while True:
+            (fillers / str(number)).touch()
+            number += 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    yield
+    shutil.rmtree(fillers, ignore_errors=True)
 
 
 @contextlib.contextmanager

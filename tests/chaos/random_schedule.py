@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ EVENTS_PER_S = 0.6
 """A worker needs about two seconds to come back: some faults hit it on its way up, most while it works."""
 TARGETS = ("daemon", "daemon", "worker", "worker", "core", "core", "trainer")
 STOP_S = (0.2, 4.0)
+EXTRA = ("padding",)
+"""What rows have besides numbers: names of tests.support.trainer.EXTRA."""
 SETTLE_DEADLINE_S = 150.0
 STOP_DEADLINE_S = 40.0
 
@@ -66,7 +69,7 @@ def play(world: World, seed: int, seconds: float) -> list[str]:
     """Play a seed in a world; what was wrong, a sentence each."""
     world.rows = int(seconds * ROWS_PER_S)
     world.start_daemon("--drain-timeout", "2")
-    world.start_trainer(ROWS_PER_S)
+    world.start_trainer(ROWS_PER_S, *(f"--with={name}" for name in EXTRA))
     world.wait_logged(1)
     begun_s = time.monotonic()
     events = schedule(seed, seconds)
@@ -79,7 +82,8 @@ def play(world: World, seed: int, seconds: float) -> list[str]:
     assert world.trainer is not None
     world.trainer.wait(seconds + 60)
     world.wait_settled(SETTLE_DEADLINE_S)
-    return _verdict(world, killed=any(e.target == "trainer" and e.signum == signal.SIGKILL for e in events))
+    killed = any(e.target == "trainer" and e.signum == signal.SIGKILL for e in events)
+    return [said for check in CHECKS for said in check(world, killed)]
 
 
 def _signal(world: World, event: Event) -> list[int]:
@@ -127,7 +131,7 @@ def _takes_records(world: World) -> bool:
         return False
 
 
-def _verdict(world: World, *, killed: bool) -> list[str]:
+def _every_row_once(world: World, killed: bool) -> list[str]:
     outcome = world.outcome()
     account = outcome.account
     said = []
@@ -142,6 +146,12 @@ def _verdict(world: World, *, killed: bool) -> list[str]:
     if not killed and account.logged != world.rows:
         said.append(f"training logged {account.logged} of {world.rows} rows")
     return said
+
+
+Check = Callable[[World, bool], list[str]]
+CHECKS: list[Check] = [_every_row_once]
+"""What must hold once all is settled. Each is given the world and whether training was killed, and says what is wrong,
+a sentence each."""
 
 
 def replay_command(seed: int, seconds: float, *, online: bool) -> str:

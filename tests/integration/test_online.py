@@ -171,6 +171,7 @@ def test_everything_killed_while_rows_wait_for_a_server_that_is_down_arrives_onc
     wait_delivered(world, 1)
     standin.down()
     world.wait_logged(ROWS)
+    logged_s = time.time()
     for name in ("trainer", "worker", "core", "daemon"):
         world.signal(name, signal.SIGKILL)
     trainer.wait(10)
@@ -179,6 +180,10 @@ def test_everything_killed_while_rows_wait_for_a_server_that_is_down_arrives_onc
     world.start_daemon()
     standin.up()
     assert_exactly_once(world)
+    stamps_s = [row["_timestamp"] for row in standin.rows("chaos")]
+    assert stamps_s == sorted(stamps_s)
+    assert stamps_s[-1] <= logged_s, "a row's time is that of its log call, however much later it is sent"
+    assert stamps_s[-1] - stamps_s[0] > 0.9 * (ROWS - 1) / 60
 
 
 # A server that does not answer, or answers wrongly
@@ -217,6 +222,7 @@ FAULTS: dict[str, Callable[[Standin], int]] = {
     "429": lambda server: server.fail("file_stream", status=429, times=2),
     "lost answers": lambda server: server.drop_after("file_stream", times=2),
     "dropped requests": lambda server: server.drop_before("file_stream", times=2),
+    "GraphQL errors": lambda server: server.graphql_error(times=4),
     "garbage": lambda server: server.garbage("file_stream", times=2),
     "a slow server": lambda server: server.slow("*", 0.5, times=10),
 }

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +44,16 @@ def read_account(content: bytes) -> tuple[int, array[int], array[int]]:
     return HEAD.unpack_from(content)[0], calls[:rows], calls[rows:]
 
 
+EXTRA: dict[str, Callable[[int], dict[str, Any]]] = {
+    "padding": lambda number: {"padding": "x" * 1000},
+}
+"""What rows may have besides numbers, chosen with `--with NAME`: values for a row by its number, {} where it has none.
+
+Another kind of value, such as media, is an entry here and, where W&B has it elsewhere than in the row, a check in
+tests/chaos/random_schedule.py.
+"""
+
+
 class ReadyTime:
     """How long the calling thread was ready to run and waited for a core: the machine's doing, not the call's.
 
@@ -65,6 +76,7 @@ class Trainer:
         self._run = run
         self._account = account
         self._padding = {"padding": "x" * arguments.padding} if arguments.padding else {}
+        self._extra = [EXTRA[name] for name in arguments.extra]
         self._period_s = 1 / arguments.rows_per_s if arguments.rows_per_s else 0.0
         self._begun_s = time.monotonic()
         self._ready = ReadyTime(of_main_thread=not arguments.threads)
@@ -81,6 +93,8 @@ class Trainer:
         while self._period_s and (left_s := due_s - time.monotonic()) > 0:
             time.sleep(left_s)
         row = {"i": number, "loss": 1 / (number + 1), "acc": 0.5, "text": "x", **self._padding}
+        for values in self._extra:
+            row.update(values(number))
         self._continued = False
         ready_ns = self._ready.ns()
         started_ns = time.perf_counter_ns()
@@ -127,6 +141,7 @@ def main() -> None:
     parser.add_argument("--run-id", default="chaos")
     parser.add_argument("--finish-timeout-s", type=float, default=10.0)
     parser.add_argument("--padding", type=int, default=0, help="characters added to each row")
+    parser.add_argument("--with", dest="extra", action="append", default=[], choices=EXTRA, help="more values in rows")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--fork-at", type=int, default=-1, help="row number before which two children are forked")
     arguments = parser.parse_args()
