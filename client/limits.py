@@ -7,6 +7,11 @@ SPARE_SEGMENTS = 3
 """Segments kept ready, so that a logging call never finds none: at the fastest rate a quarter of a second's worth, many
 times what the sender waits for the interpreter beside a thread that never lets go of it."""
 
+SUPPLY_WAIT_S = 0.01
+SUPPLY_WAIT_STEPS = 20
+"""What a logging call that took the last spare gives the sender to make others: they take it some milliseconds where
+nobody competes for the interpreter, and a segment holds 20,000 rows of 10 floats."""
+
 POPULATE_BYTES = 1 << 20
 """How far ahead of the writer a segment's pages are faulted in: a tick's worth at a high rate, little memory."""
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,9 @@ class Session:
             trouble = f"{error.strerror or error}: {home.path}"
             guard.swallow("journal.spool", error)
         session = cls(hello, endpoint, home, trouble, policy or _policy_of_environment())
+        # Spares now, and not on the sender's first turn: on a busy machine that may come after 50,000 rows, which would
+        # go into memory that dies with the process.
+        session._supply.tend(0, time.monotonic())
         session._sender.start()
         use_shelves(session.blobs)
         session._watch = Watch.start(session.policy, session._figures)

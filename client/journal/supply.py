@@ -58,6 +58,7 @@ class Supply:
             self._save_memory_segments()
             while len(writer.spares) < SPARE_SEGMENTS and held + SEGMENT_BYTES <= self._max_bytes:
                 writer.spares.append(self._make())
+                writer.fed = True
                 held += SEGMENT_BYTES
             if moved_in:  # what was written where there was no folder is brought to disk at once
                 writer.roll()
@@ -65,6 +66,7 @@ class Supply:
             self.disk_trouble = None
         except OSError as error:
             self.disk_trouble = f"{error.strerror or error}: {self._home.path}"
+            writer.fed = False
             self._retry_at_s = now_s + DISK_RETRY_S
             self._look_at_s = now_s
             guard.swallow("journal.disk", error)
@@ -140,6 +142,7 @@ class Supply:
                 guard.swallow("journal.recycle", error)
             else:
                 self._writer.spares.append(segment)
+                self._writer.fed = True
                 return
         self._release(segment)
 

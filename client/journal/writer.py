@@ -2,7 +2,8 @@
 
 Invariants
 * `append` makes no system call: no file, no socket, no clock. It takes `lock`, which is never held across I/O. Only
-  when the sender fell behind in making segments does a call map a piece of anonymous memory.
+  when the sender fell behind in making segments does a call give way to it, without the lock and for SUPPLY_WAIT_S at
+  most, or map a piece of anonymous memory, which does not outlive the process.
 * Records are numbered 1, 2, 3 … without a gap in the order of their commits. What is dropped gets no number.
 * A call that interrupts another of its own thread (a signal handler, a finaliser) leaves its record in `_set_aside`,
   which the interrupted call appends before it returns. An exception raised by a handler leaves the journal usable.
@@ -15,6 +16,7 @@ Invariants
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from zlib import crc32
 
@@ -22,7 +24,14 @@ from client import guard
 from client.journal import format as fmt
 from client.journal.blobs import Chunk
 from client.journal.segment import Segment
-from client.limits import LARGE_RECORD_BYTES, MEMORY_MAX_BYTES, RESERVED_FOR_SMALL, SEGMENT_BYTES
+from client.limits import (
+    LARGE_RECORD_BYTES,
+    MEMORY_MAX_BYTES,
+    RESERVED_FOR_SMALL,
+    SEGMENT_BYTES,
+    SUPPLY_WAIT_S,
+    SUPPLY_WAIT_STEPS,
+)
 from client.protocol.framing import HEADER, HEADER_BYTES
 from client.protocol.limits import RECORD_MAX_BYTES
 from client.protocol.records import Losses, encode
@@ -45,6 +54,8 @@ class JournalWriter:
         self.closed: str | None = None
         self.at_cap = False
         self.near_cap = False
+        self.fed = True
+        """Whether spares come when there are none: not while the disk gives nothing, or hangs."""
         self.memory_max_bytes = memory_max_bytes
         self.wanted = threading.Event()
         self.pins: deque[tuple[int, Chunk]] = deque()
@@ -71,18 +82,30 @@ class JournalWriter:
                 word = self._word
                 start = word & _END_MASK
                 size = HEADER_BYTES + len(body)
-                if start + size > self._size:
-                    return self._place(body, is_row)
-                number = self._before + (word >> 32) + 1
-                self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
-                self._word = self._words[1] = word + _ONE_RECORD + size  # the commit
-                if not is_row:
-                    self.other_records += 1
-                return True
+                if start + size <= self._size:
+                    number = self._before + (word >> 32) + 1
+                    self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
+                    self._word = self._words[1] = word + _ONE_RECORD + size  # the commit
+                    if not is_row:
+                        self.other_records += 1
+                    return True
+                kept = self._place(body, is_row)
             finally:
                 if self._set_aside:
                     self._flush_set_aside()
                 self._inside = False
+        if self.fed and not self.spares:
+            self._give_way()
+        return kept
+
+    def _give_way(self) -> None:
+        """The last spare is in use: let the sender make others before it is full. A thread that logs without a pause
+        keeps the interpreter from it, 5 ms for each of its file calls. In vain only once: see `fed`."""
+        for _ in range(SUPPLY_WAIT_STEPS):
+            if self.spares or self.at_cap or self.closed:
+                return
+            time.sleep(SUPPLY_WAIT_S / SUPPLY_WAIT_STEPS)
+        self.fed = False
 
     def append_link(self, body: bytes, chunk: Chunk) -> bool:
         """As `append`, for a Link; its chunk is held until the record is acked."""
@@ -186,6 +209,7 @@ class JournalWriter:
         self.pins = deque()
         self.dropped = {}
         self.closed = "forked"
+        self.fed = False
         self._size = 0
 
     def _flush_set_aside(self) -> None:

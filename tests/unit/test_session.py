@@ -260,11 +260,16 @@ def test_a_question_is_answered_or_says_who_did_not(model: DaemonModel, session:
     assert session.ask("status", {}, 5) == {"kind": "status"}
 
 
-@pytest.mark.parametrize("rows", [10, 40_000, 120_000])
-def test_a_process_killed_right_after_append_leaves_every_row_in_its_spool(short_path: Path, rows: int) -> None:
-    """As fast as it goes, from the first moment: the sender has no turn before the first segments are full."""
+@pytest.mark.parametrize(("rows", "sender_turns"), [(10, True), (40_000, True), (120_000, True), (60_000, False)])
+def test_a_process_killed_right_after_append_leaves_every_row_in_its_spool(
+    short_path: Path, rows: int, sender_turns: bool
+) -> None:
+    """As fast as it goes, from the first moment, with a sender that has few turns or none at all."""
     program = f"""
 import os, signal
+from client.sender import Sender
+if not {sender_turns}:
+    Sender._run = lambda sender: None
 from pathlib import Path
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Row, encode
