@@ -35,15 +35,17 @@ INIT_S = 0.5
 
 @dataclass(frozen=True)
 class Bound:
-    """What a call may take. `call` gets the run; None: reading the attribute is the call. `last`: it ends the run."""
+    """What a call may take. `call` gets the run; None: reading the attribute is the call. `last`: it ends the run.
+    `asks`: it may wait for a daemon that was connected."""
 
     seconds: float
     call: Callable[[Any], object] | None = None
     last: bool = False
+    asks: bool = False
 
 
-ASKED = Bound(limits.ANSWER_TIMEOUT_S + SLACK_S)
-"""May wait for a daemon that was connected."""
+ASKED_S = limits.ANSWER_TIMEOUT_S + SLACK_S
+ASKED = Bound(ASKED_S, asks=True)
 FINISH = GIVEN_S + SLACK_S
 
 BOUNDS: dict[str, Bound] = {
@@ -54,6 +56,11 @@ BOUNDS: dict[str, Bound] = {
     "client.define_metric": Bound(AT_ONCE_S, lambda run: client.define_metric("x")),
     "client.login": Bound(AT_ONCE_S, lambda run: client.login()),
     "client.before_init": Bound(AT_ONCE_S, lambda run: client.before_init("wandb.x")),
+    "client.setup": Bound(AT_ONCE_S, lambda run: client.setup()),
+    "client.teardown": Bound(limits.FINISH_TIMEOUT_S + SLACK_S, lambda run: client.teardown(), last=True),
+    "client.require": Bound(AT_ONCE_S, lambda run: client.require("core")),
+    "client.ensure_configured": Bound(AT_ONCE_S, lambda run: client.ensure_configured()),
+    "client.termsetup": Bound(AT_ONCE_S, lambda run: client.termsetup(client.Settings(), None)),
     "Run.log": Bound(AT_ONCE_S, lambda run: run.log({"x": 1})),
     "Run.define_metric": Bound(AT_ONCE_S, lambda run: run.define_metric("x")),
     "Run.write_logs": Bound(AT_ONCE_S, lambda run: run.write_logs("text")),
@@ -63,11 +70,28 @@ BOUNDS: dict[str, Bound] = {
     "Run.project_url": ASKED,
     "Run.dir": ASKED,
     "Run.sync_dir": ASKED,
+    "Run.to_html": Bound(ASKED_S, lambda run: run.to_html(), asks=True),
+    "Run.display": Bound(AT_ONCE_S, lambda run: run.display()),
+    "Run.status": Bound(AT_ONCE_S, lambda run: run.status()),
     "Run.config": Bound(AT_ONCE_S, lambda run: run.config.update({"x": 1})),
     "Run.summary": Bound(AT_ONCE_S, lambda run: run.summary.update({"x": dict(run.summary)})),
 }
-for _name in ("disabled", "entity", "group", "id", "job_type", "offline", "path", "project", "resumed", "settings",
-              "start_time", "starting_step", "step", "sweep_id", "sweep_url"):  # fmt: skip
+for _name in ("termlog", "termwarn", "termerror"):
+    BOUNDS[f"client.{_name}"] = Bound(AT_ONCE_S, lambda run, name=_name: getattr(client, name)("said"))
+
+_ACTIONS: dict[str, tuple[Any, ...]] = {
+    "alert": ("title", "text"),
+    "mark_preempting": (),
+    "pin_config_keys": (["x"],),
+    "unwatch": (),
+    "watch": (object(),),
+}
+"""Calls that are the run's and the module's."""
+for _name, _given in _ACTIONS.items():
+    BOUNDS[f"client.{_name}"] = Bound(AT_ONCE_S, lambda run, name=_name, given=_given: getattr(client, name)(*given))
+    BOUNDS[f"Run.{_name}"] = Bound(AT_ONCE_S, lambda run, name=_name, given=_given: getattr(run, name)(*given))
+for _name in ("config_static", "disabled", "entity", "group", "id", "job_type", "offline", "path", "project", "resumed",
+              "settings", "start_time", "starting_step", "step", "sweep_id", "sweep_url"):  # fmt: skip
     BOUNDS[f"Run.{_name}"] = Bound(AT_ONCE_S)
 BOUNDS["Run.name"] = Bound(AT_ONCE_S, lambda run: setattr(run, "name", "x"))
 BOUNDS["Run.notes"] = Bound(AT_ONCE_S, lambda run: setattr(run, "notes", "x"))
@@ -122,13 +146,13 @@ def main() -> None:
         time.sleep(0.01)
     run.log({"x": 1})
     told: dict[str, tuple[float, str]] = {}
-    at_once = {name: bound for name, bound in bounds().items() if bound is not ASKED and not bound.last}
+    at_once = {name: bound for name, bound in bounds().items() if not bound.asks and not bound.last}
     for name, bound in at_once.items():
         told[name] = call(name, bound, run)
     waiting = [  # all at the same time, since each may wait as long as it may
-        threading.Thread(target=lambda name=name: told.update({name: call(name, ASKED, run)}))
+        threading.Thread(target=lambda name=name: told.update({name: call(name, bounds()[name], run)}))
         for name, bound in bounds().items()
-        if bound is ASKED
+        if bound.asks
     ]
     for thread in waiting:
         thread.start()

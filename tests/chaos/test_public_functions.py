@@ -21,14 +21,6 @@ def world(short_path: Path) -> Iterator[World]:
     made.close()
 
 
-def test_every_public_function_has_a_stated_bound() -> None:
-    assert public_functions.public_names() - set(public_functions.bounds()) == set()
-
-
-def test_every_stated_bound_is_of_a_public_function() -> None:
-    assert set(public_functions.bounds()) - public_functions.public_names() == set()
-
-
 @pytest.mark.chaos
 @pytest.mark.leaves_files("killed workers leave their temporary folders")
 @pytest.mark.parametrize("daemon", ["dead", "stopped", "absent"])
