@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import random
 import selectors
@@ -89,6 +90,7 @@ class Supervisor:
         self._jitter = random.Random()
         self._keys = KeyWatch(os.environ)
         self._key_is_news = True
+        self._key_changed_s = -math.inf
         counters.add("workers_killed", self._record.clear_away())
         health.set(COMPONENT, State.OK)
 
@@ -158,6 +160,7 @@ class Supervisor:
         if self._keys.changed(now_s):
             log.info("key_changed")
             self._key_is_news = True
+            self._key_changed_s = now_s
             for keeper in self._keepers.values():
                 if keeper.refused and keeper.worker is None:
                     keeper.next_start_s, keeper.policy.failures = now_s, 0
@@ -413,6 +416,8 @@ class Supervisor:
     def _failed(self, keeper: Keeper, lived_s: float, what: str, now_s: float) -> None:
         self._counters.add("workers_failed")
         delay_s = keeper.policy.failed(lived_s, permanent=keeper.refused, jitter=self._jitter.random())
+        if keeper.refused and now_s - lived_s <= self._key_changed_s:
+            delay_s = 0.0  # it may have been refused with the key of before
         keeper.next_start_s = now_s + delay_s
         run_id = keeper.run.run_id
         log.warning("worker_failed run=%d what=%r restart_in_s=%.1f", run_id, what, delay_s)

@@ -223,15 +223,17 @@ def test_what_was_acked_survives_sigkill_of_the_daemon_in_the_middle_of_intake(f
             client.reconnect()
             wait_until(lambda: _try_hello(client), 15, "a welcome", poll_s=0.05)
             assert client.sent >= acked
-            killer = threading.Timer(0.15, fake.kill)
-            killer.start()
-            for _ in range(400):
+            killer = threading.Timer(0.1, fake.kill)
+            begun = False
+            for _ in range(4000):
                 client.send(*rows(client.sent + 1, 20))
-                if client.socket.poll(0):
+                if client.socket.poll(1):
                     client.receive()
-                if not killer.is_alive():
+                if client.acked > acked and not begun:  # in the middle of its work, not before its first
+                    begun = True
+                    killer.start()
+                if begun and not killer.is_alive():
                     break
-                time.sleep(0.0005)
             killer.join()
             while client.socket.poll(50):
                 client.receive()

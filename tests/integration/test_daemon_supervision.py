@@ -245,12 +245,31 @@ def test_a_key_that_comes_while_a_run_is_finished_without_one_still_brings_it_on
         client.hello()
         client.send(*rows(1, 5), end(0))
         wait_until(lambda: len(fake.delivered()) == 5, 20, "the five rows")
-        server = os.environ["WANDB_BASE_URL"].partition("//")[2]
-        Path(os.environ["NETRC"]).write_text(f"machine {server} login user password {'0123456789' * 4}\n")
+        write_key()
         wait_until(lambda: "key_changed" in fake.told(), 20, fake.told)
         (fake.state_dir / "go").touch()
         client.expect(Report, lambda report: report.state == "finished" and report.mode == "online", 30)
     assert fake.status()["counters"]["workers_started"] == 2
+
+
+def test_a_key_that_comes_while_a_worker_is_being_refused_without_it_is_tried_at_once(fake: FakeDaemon) -> None:
+    fake.start(env={"FAKE_WORKER": "key"})
+    with WireClient(fake.endpoint, mode="online") as client:
+        client.hello()
+        client.send(*rows(1, 5), end(0))
+        wait_until(lambda: workers(fake), 20, "a worker")
+        wait_until(lambda: run_map(fake)["state"] == "running", 20, "its start")
+        write_key()
+        wait_until(lambda: "key_changed" in fake.told(), 20, fake.told)
+        (fake.state_dir / "go").touch()
+        client.expect(Report, lambda report: report.state == "finished", 30)
+    assert "restart_in_s=0.0" in fake.told(), "and not after the pause of a refused run"
+
+
+def write_key() -> None:
+    """A W&B key where the daemon looks for one."""
+    server = os.environ["WANDB_BASE_URL"].partition("//")[2]
+    Path(os.environ["NETRC"]).write_text(f"machine {server} login user password {'0123456789' * 4}\n")
 
 
 def test_the_launchers_exit_code_counts_when_the_interpreter_just_ended(fake: FakeDaemon) -> None:

@@ -92,7 +92,7 @@ def test_daemon_and_worker_killed_in_the_middle_and_restarted_lose_and_double_no
     outcome = world.outcome()
     assert trainer.wait(60) == 0, trainer.told()
     assert outcome.account.errors == 0
-    assert outcome.account.longest_ms < 50
+    assert outcome.account.longest_own_ms < 50
     assert outcome.missing == []
     assert outcome.doubled == []
     assert outcome.out_of_order == 0

@@ -112,10 +112,10 @@ def test_output_is_recorded_while_the_command_still_runs(fake: WireDaemon, tmp_p
     command = ["sh", "-c", f"echo early; while ! test -e {tmp_path}/go; do sleep 0.05; done; echo late"]
     launcher = spawn(python("-m", "telemetryd", "run", "--", *command), tmp_path / "out")
     try:
-        wait_until(lambda: fake.consoles() and fake.text("stdout") == "early\n", 20, "the early line")
+        wait_until(lambda: fake.consoles() and fake.text("stdout") == "early\n", 30, "the early line")
         assert launcher.out() == "early\n"
         (tmp_path / "go").touch()
-        assert launcher.wait(20) == 0
+        assert launcher.wait(30) == 0
     finally:
         launcher.kill()
     assert fake.text("stdout") == "early\nlate\n"
@@ -247,7 +247,7 @@ def test_an_interrupt_while_it_waits_for_delivery_leaves_the_rest_to_the_daemon(
     try:
         wait_until(lambda: "delivering 7 rows" in launcher.err(), 30, launcher.told)
         os.kill(launcher.pid, signum)
-        assert launcher.wait(10) == 5
+        assert launcher.wait(30) == 5
     finally:
         launcher.kill()
     assert "7 rows still pending when interrupted." in launcher.err()

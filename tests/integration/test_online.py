@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ def wait_online(world: World, deadline_s: float = 60) -> None:
         lambda: f"the run online: {world.status()}\n{world.worker_logs()}",
         poll_s=0.05,
     )
+
+
+def logged_at_s(log: str, *events: str) -> list[float]:
+    """When the daemon logged these events, each at its first time after the one before; seconds since the epoch."""
+    found = []
+    for line in log.splitlines():
+        if len(found) < len(events) and f" {events[len(found)]}" in line:
+            found.append(datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f").timestamp())
+    assert len(found) == len(events), f"{events} in\n{log}"
+    return found
 
 
 def assert_exactly_once(world: World, rows: int = ROWS) -> None:
@@ -311,13 +322,14 @@ def test_a_refused_key_is_told_by_finish_and_on_stderr_and_one_given_later_deliv
     assert trainer.err().count("answers 401") == 1
     assert "refused" in trainer.out()
     assert "answers 401" in telemetryd(world, "status").stdout
-    began_s = time.monotonic()
     done = telemetryd(world, "login", given=f"{good}\n")
     assert done.returncode == 0, done.stderr
     assert good not in done.stdout + done.stderr
     assert netrc.stat().st_mode & 0o777 == 0o600
     assert_exactly_once(world)
-    assert time.monotonic() - began_s < 20, "a changed key file is tried at once"
+    assert world.daemon is not None
+    changed_s, started_s = logged_at_s(world.daemon.err(), "key_changed", "worker_started")
+    assert started_s - changed_s < 3, "a changed key file is tried at once"
 
 
 def test_a_key_of_the_wrong_length_is_told_before_anybody_is_asked(world: World, standin: Standin) -> None:
@@ -434,7 +446,7 @@ def test_finish_returns_within_its_deadline_and_the_daemon_goes_on(world: World,
         """,
     )
     took_s, pending, delivered, state = done.stdout.split()
-    assert float(took_s) < 4
+    assert float(took_s) < 5
     assert (pending, delivered, state) == ("50", "0", "delivering")
     assert "50 pending" in done.stderr
     standin.clear()

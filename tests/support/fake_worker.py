@@ -11,6 +11,7 @@ FAKE_WORKER (environment):
     "lame"    starts, then neither reads nor reports
     "child"   starts a sleeping child and leaves it behind
     "stop"    reports that W&B's stop button was pressed, twice
+    "key"     without a W&B key: waits until the file `<state>/go` is there, then is refused and exits
     "slow"    finishes only when the file `<state>/go` is there
 """
 
@@ -55,6 +56,12 @@ class FakeWorker:
             self.report(control.StopRequested())
         if self.mode == "refuse":
             self.report(control.Trouble("unauthorized", "the key is wrong", permanent=True))
+        if self.mode == "key" and mode == "offline":
+            while not (self.output.parent / "go").exists():
+                if not self.take_orders(0.02):
+                    return 0
+            self.report(control.Trouble("unauthorized", "there was no key", permanent=True))
+            return 78
         if self.mode == "lame":
             time.sleep(600)
         while True:

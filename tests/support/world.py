@@ -26,14 +26,15 @@ MARK = "WORLD"
 
 @dataclass
 class Account:
-    """What the training process saw. `returned` holds the numbers of the rows whose `log` returned; `p999_ms` leaves
-    out the time in which the thread was ready to run and other processes had the cores."""
+    """What the training process saw. `returned` holds the numbers of the rows whose `log` returned; `p999_ms` and
+    `longest_own_ms` leave out the time in which the thread was ready to run and other processes had the cores."""
 
     logged: int
     errors: int
     longest_ms: float
     p999_ms: float
     returned: frozenset[int] = frozenset()
+    longest_own_ms: float = 0.0
 
 
 @dataclass
@@ -116,7 +117,7 @@ class World:
         returned = frozenset(number for number, took_ns in enumerate(calls) if took_ns)
         own_ns = sorted(took_ns for took_ns in own if took_ns) or [0]
         p999_ns = own_ns[min(len(own_ns) - 1, int(len(own_ns) * 0.999))]
-        return Account(len(returned), errors, max(calls) / 1e6, p999_ns / 1e6, returned)
+        return Account(len(returned), errors, max(calls) / 1e6, p999_ns / 1e6, returned, own_ns[-1] / 1e6)
 
     def wait_logged(self, count: int, deadline_s: float = 60) -> None:
         """Until so many calls have returned."""
