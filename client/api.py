@@ -21,12 +21,13 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from client import guard, job, places, process_info, process_wide
+from client import guard, job, keys, places, process_info, process_wide
 from client import settings as settings_module
 from client.config import Config, config_of_files, defaults, in_notebook, parse_config
 from client.disabled_run import DisabledRun
 from client.errors import Error, MissingFeatureError, UnsupportedError, UsageError
 from client.exit_hooks import hooks
+from client.keys import KeyFileError
 from client.limits import CONFIG_IN_HELLO_BYTES, EXIT_TIMEOUT_S
 from client.policy import Policy
 from client.preinit import PreInitObject, before_init
@@ -55,6 +56,10 @@ def _open_session(hello: Hello, policy: Policy) -> Stream:
     problem = places.endpoint_problem(endpoint)
     if problem is not None:
         raise UsageError(problem)
+    try:
+        keys.find(endpoint)
+    except KeyFileError as error:
+        raise UsageError(str(error)) from None
     return Session.open(hello, endpoint=endpoint, spool_dir=places.spool_dir(), policy=policy)
 
 

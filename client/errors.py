@@ -7,6 +7,7 @@ Error
 │       └── MissingFeatureError     a name of wandb's module that is not here; an AttributeError too
 ├── CommError                       what was asked for needs the daemon or W&B, and did not come
 │   ├── NoAnswerError               nobody answered in time
+│   ├── KeyRefusedError             the daemon does not let this client in
 │   └── AuthenticationError         W&B refused the daemon's key: as in wandb
 └── WandbCoreNotAvailableError      never raised here, wandb-core is the daemon's: for `except` clauses that name it
 """
@@ -51,6 +52,10 @@ class CommError(Error):
 
 class NoAnswerError(CommError):
     """No answer in time."""
+
+
+class KeyRefusedError(CommError):
+    """The daemon does not let this client in: its key is unknown or missing. Told, never raised into training."""
 
 
 class AuthenticationError(CommError):

@@ -62,6 +62,10 @@ RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 2000
 """ZeroMQ's own pause between attempts to connect, doubling from the first to the second, jittered by ZeroMQ."""
 
+HEARTBEAT_INTERVAL_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 15_000
+"""ZeroMQ's own ping over TCP: a host that vanished without a word is noticed, and reconnected to."""
+
 SEND_QUEUE_MESSAGES = 64
 """Messages that ZeroMQ may hold for us; the window bounds their bytes."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from client import guard
 from client.delivery import Delivery, Phase
-from client.errors import NoAnswerError
+from client.errors import KeyRefusedError, NoAnswerError
 from client.journal.blobs import Blobs
 from client.journal.supply import Supply
 from client.journal.writer import JournalWriter
@@ -22,6 +22,7 @@ from client.limits import NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
 from client.protocol import frames
 from client.protocol.errors import ProtocolError
 from client.protocol.messages import Ack, Answer, Ask, Bye, FromDaemon, Hello, Refuse, Report, Welcome
+from client.protocol.records import Clock, encode
 from client.shipping import Shipping
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ class Sender:
         on_start: Callable[[], None],
         on_absent: Callable[[], None],
         on_stop: Callable[[], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         """Called on the thread: `on_start` when it begins, and, once each, `on_absent` when no daemon answers and
-        `on_stop` when W&B asks the run to stop."""
+        `on_stop` when W&B asks the run to stop; `on_refused` with each new reason why the daemon lets nobody in."""
         self.delivery = Delivery()
         self.report: Report | None = None
         self.changed = threading.Condition()
@@ -62,6 +64,8 @@ class Sender:
         self._writer = writer
         self._supply = supply
         self._on_start = on_start
+        self._on_refused = on_refused
+        self.refusal: str | None = None
         self._on_stop: Callable[[], None] | None = on_stop
         self._on_absent: Callable[[], None] | None = on_absent
         self._shipping = Shipping(writer, blobs)
@@ -173,6 +177,9 @@ class Sender:
             return
         assert self._connection is not None
         self._receive(now_s)
+        if self._connection.mind_the_handshake(now_s):
+            self.delivery.reopened(now_s)
+        self._tell_refusal(self._connection.refusal)
         if self.delivery.overdue(now_s):
             self._connection.reopen()
             self.delivery.reopened(now_s)
@@ -234,6 +241,7 @@ class Sender:
                 on_stop()
         elif isinstance(message, Welcome):
             self._on_absent = None
+            self._compare_clocks(message)
             self.delivery.welcome(message.acked, message.window_bytes, now_s)
             self._shipping.seek(self.delivery.acked + 1)
         elif isinstance(message, Refuse):
@@ -246,8 +254,21 @@ class Sender:
     def _greet(self, now_s: float) -> None:
         assert self._connection is not None
         if self.delivery.should_greet(now_s):
+            self._hello.sent_ns = time.time_ns()
             handed_over = self._connection.send(frames.pack(self._hello))
             self.delivery.greeted(now_s, handed_over=handed_over)
+
+    def _compare_clocks(self, welcome: Welcome) -> None:
+        """As NTP does, from the four times of Hello and Welcome; for sessions that share a run with other machines'."""
+        now_ns = time.time_ns()
+        if self._hello.rank is None and self._hello.role != "node":
+            return
+        if welcome.hello_ns != self._hello.sent_ns or not welcome.received_ns:
+            return  # an answer to an earlier Hello, or of a daemon that tells no times
+        offset_ns = ((welcome.received_ns - welcome.hello_ns) + (welcome.sent_ns - now_ns)) // 2
+        delay_ns = (now_ns - welcome.hello_ns) - (welcome.sent_ns - welcome.received_ns)
+        if delay_ns >= 0:
+            self._writer.append(encode(Clock(now_ns, offset_ns, delay_ns)), is_row=False)
 
     def _ask(self) -> None:
         assert self._connection is not None
@@ -277,6 +298,16 @@ class Sender:
             if self.delivery.phase in (Phase.ABSENT, Phase.GREETING):
                 self._on_absent()
             self._on_absent = None
+
+    def _tell_refusal(self, refusal: str | None) -> None:
+        """Once for each reason: the daemon lets this process not in."""
+        if refusal == self.refusal:
+            return
+        self.refusal = refusal
+        if refusal is not None:
+            guard.swallow("sender.key", KeyRefusedError(refusal))
+            self._on_absent = None
+            self._on_refused(refusal)
 
     def _hang_up(self) -> None:
         if self._connection is None:

@@ -62,7 +62,15 @@ class Session:
         self.blobs = Blobs(lambda: home.path if home.held else None)
         self._supply = Supply(self.writer, self.blobs, home, policy.spool_max_bytes, disk_trouble)
         self._sender = Sender(
-            hello, endpoint, self.writer, self.blobs, self._supply, self._tell_spool, self._tell_absent, self._stop
+            hello,
+            endpoint,
+            self.writer,
+            self.blobs,
+            self._supply,
+            self._tell_spool,
+            self._tell_absent,
+            self._stop,
+            self._tell_refused,
         )
         self.append = self._append_when_room if policy.on_full == "block" else self.writer.append
         self._watch: Watch | None = None
@@ -165,7 +173,7 @@ class Session:
     @property
     def refusal(self) -> str | None:
         """Why the daemon takes nothing at present, in its words."""
-        return self._sender.delivery.refusal
+        return self._sender.refusal or self._sender.delivery.refusal
 
     @property
     def disk_trouble(self) -> str | None:
@@ -270,6 +278,9 @@ class Session:
         warning = spool_warning(self._home.path.parent)
         if warning:
             print(f"telemetryd: {warning}; choose a local disk with TELEMETRYD_SPOOL_DIR", file=sys.stderr, flush=True)
+
+    def _tell_refused(self, reason: str) -> None:
+        print(f"telemetryd: {reason}. What you log is kept until it does.", file=sys.stderr, flush=True)
 
     def _tell_absent(self) -> None:
         if self.hello.role == "console":  # a launcher has said so before it started the command

@@ -6,6 +6,7 @@
     ├── AlreadyServingError  another daemon has the endpoint or the state folder
     ├── MissingExtraError    the command needs packages that are not installed
     ├── ApiKeyError          a W&B key cannot be read, or cannot be one
+    ├── KeysError            a key for the wire cannot be read, made or changed
     └── InboxError
         ├── InboxUnavailableError  retryable: the disk is full, read-only, slow or gone
         ├── InboxCorruptError      the database file is damaged; the next start moves it aside
@@ -41,6 +42,10 @@ class MissingExtraError(TelemetrydError):
 
 class ApiKeyError(TelemetrydError):
     """A source of the W&B key cannot be read, or holds what is no key; the message names the source, never the key."""
+
+
+class KeysError(TelemetrydError):
+    """A key file of the daemon's cannot be read or written, or there is no such client; the message names it."""
 
 
 class InboxError(TelemetrydError):

@@ -105,6 +105,15 @@ ANSWER_PROCESSES_MAX = 600
 REFUSAL_LOG_INTERVAL_S = 10.0
 """Refusals of one kind are logged once in this time, with their count."""
 
+CLIENT_KEYS_MAX = 4096
+"""Client keys that are read; a job has one for all its nodes, or one each."""
+
+KEYS_LOOK_INTERVAL_S = 1.0
+"""How often the key files are looked at for changes, at most."""
+
+DOOR_MAX_REQUESTS = 256
+"""Handshakes answered in one turn, so that a crowd at the door does not keep those inside waiting."""
+
 # Adoption and lost sessions.
 ADOPT_INTERVAL_S = 2.0
 """How often the spool is looked through for folders whose owner is dead."""

@@ -16,7 +16,7 @@ ALREADY_SERVING = 4
 """`serve`: another daemon has the endpoint or the state folder."""
 
 PLACE = 5
-"""`serve`: a folder or socket cannot be used."""
+"""`serve`: a folder, socket or key cannot be used; `keys`: the keys cannot be."""
 
 MISSING_EXTRA = 6
 """The command needs packages of the `daemon` extra."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from telemetryd.cli import exit_codes, options
 from telemetryd.errors import (
     AlreadyServingError,
+    KeysError,
     MissingExtraError,
     PlaceError,
     SettingsError,
@@ -22,6 +23,7 @@ _EXIT_CODES: tuple[tuple[type[TelemetrydError], int], ...] = (
     (SettingsError, exit_codes.USAGE),
     (AlreadyServingError, exit_codes.ALREADY_SERVING),
     (PlaceError, exit_codes.PLACE),
+    (KeysError, exit_codes.PLACE),
     (MissingExtraError, exit_codes.MISSING_EXTRA),
 )
 
@@ -119,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("key", nargs="?", metavar="KEY", help="the key; - reads it from stdin (other users of this"
                        " machine can see a command's arguments)")  # fmt: skip
 
+    keys = commands.add_parser(
+        "keys",
+        help="make the keys by which clients on other machines reach the daemon",
+        description="Without an ACTION: makes the daemon's key and one for this machine's clients where there are none,"
+        " and lists the clients. `add NAME` makes a key file for another machine; `remove NAME` takes a client's right"
+        " back. `rotate` makes the daemon's next key and writes it into the clients' files, beside the present one;"
+        " once those are copied, `switch` makes it the one that counts. Training goes on throughout.",
+    )
+    keys.add_argument("action", nargs="?", choices=("add", "remove", "rotate", "switch"), metavar="ACTION")
+    keys.add_argument("names", nargs="*", metavar="NAME")
+    options.add(keys, ("keys_dir", "state_dir"))
+
     doctor = commands.add_parser(
         "doctor",
         help="check this machine, and say what to do about what is wrong",
@@ -153,6 +167,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from telemetryd.cli import status
 
         return status.run(arguments)
+    if arguments.command == "keys":
+        from telemetryd.cli import keys
+
+        return keys.run(arguments)
     if arguments.command == "login":
         from telemetryd.cli import login
 

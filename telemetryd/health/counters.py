@@ -19,6 +19,7 @@ KNOWN: dict[str, str] = {
     "refused_gap": "batches that began beyond what was kept",
     "refused_full": "batches refused at the inbox's cap or for want of disk room",
     "refused_stopping": "messages that came while the daemon was stopping",
+    "refused_key": "handshakes of clients without a key that the daemon knows",
     "crowds_dropped": "times that all connections were dropped because descriptors ran short; clients come back",
     "reception_errors": "unexpected errors in reception; each has a traceback in the log",
     "adopted_sessions": "spool folders of dead processes taken over",

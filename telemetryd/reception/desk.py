@@ -57,6 +57,7 @@ class _Work:
     connection: bytes
     message: Hello | Batch
     payload: Buffer = b""
+    received_ns: int = 0
 
 
 class Desk:
@@ -128,7 +129,7 @@ class Desk:
                     connection, "session_taken", "another live connection has the session", hello.session, now_s=now_s
                 )
                 return
-        self._work.append(_Work(connection, hello))
+        self._work.append(_Work(connection, hello, received_ns=time.time_ns()))
 
     def _take_batch(self, connection: bytes, batch: Batch, payload: Buffer, now_s: float) -> None:
         problem = batch_problem(batch)
@@ -231,6 +232,7 @@ class Desk:
     def _welcome(self, greeted: list[tuple[_Work, Greeted]], now_s: float) -> None:
         for item, result in greeted:
             hello = item.message
+            assert isinstance(hello, Hello)
             self._sessions.welcome(hello.session, item.connection, result.run_id, result.acked, now_s)
             welcome = Welcome(
                 hello.session,
@@ -239,6 +241,9 @@ class Desk:
                 version.MINOR,
                 daemon=self._daemon_version,
                 window_bytes=WINDOW_BYTES,
+                hello_ns=hello.sent_ns,
+                received_ns=item.received_ns,
+                sent_ns=time.time_ns(),
             )
             self._turn.replies.append((item.connection, welcome))
             self._turn.sessions_changed = True

@@ -30,8 +30,8 @@ class EndpointLock:
             self._descriptor = None
 
 
-def claim(endpoint: str) -> EndpointLock:
-    """Make sure that this process alone may bind `endpoint`.
+def claim(endpoint: str, *, has_keys: bool = False) -> EndpointLock:
+    """Make sure that this process alone may bind `endpoint`, and that it has keys where others can reach it.
 
     Raises PlaceError where it cannot be an endpoint or its folder cannot be used, AlreadyServingError where somebody
     serves there.
@@ -41,7 +41,8 @@ def claim(endpoint: str) -> EndpointLock:
         raise PlaceError(problem)
     scheme, _, rest = endpoint.partition("://")
     if scheme == "tcp":
-        _check_loopback(endpoint, rest)
+        if not has_keys:
+            _check_loopback(endpoint, rest)
         return EndpointLock(None)
     if rest.startswith("@"):  # abstract: no file, and the kernel refuses a second bind
         return EndpointLock(None)
@@ -56,8 +57,8 @@ def _check_loopback(endpoint: str, address: str) -> None:
         loopback = False
     if not loopback:
         raise PlaceError(
-            f"endpoint {endpoint!r} reaches beyond this machine, which needs encryption that this version does not"
-            " have: use tcp://127.0.0.1:PORT or an ipc:// socket"
+            f"endpoint {endpoint!r} reaches beyond this machine, which needs keys: make them with `telemetryd keys`, or"
+            " use tcp://127.0.0.1:PORT or an ipc:// socket"
         )
 
 

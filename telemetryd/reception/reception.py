@@ -24,6 +24,7 @@ from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
     PROBE_INTERVAL_S,
+    REFUSAL_LOG_INTERVAL_S,
     REPORT_INTERVAL_S,
     STOPPING_PAUSE_S,
     TURN_FAILURES_MAX,
@@ -31,6 +32,7 @@ from telemetryd.limits import (
     TURN_MAX_MESSAGES,
 )
 from telemetryd.reception.desk import Desk, Turn
+from telemetryd.reception.keys import Keyring
 from telemetryd.reception.questions import Questions
 from telemetryd.reception.reports import ReportSchedule
 from telemetryd.reception.sessions import Sessions
@@ -69,6 +71,7 @@ class Reception:
         counters: Counters,
         deliveries: Deliveries,
         events: Events,
+        keyring: Keyring | None = None,
     ) -> None:
         """Bind the endpoint, which must have been claimed. Raises PlaceError or AlreadyServingError."""
         self._home = home
@@ -88,8 +91,10 @@ class Reception:
         self._sessions = Sessions()
         self._reports = ReportSchedule(REPORT_INTERVAL_S)
         self._next_probe_s = 0.0
+        self._refused_said_s = -REFUSAL_LOG_INTERVAL_S
+        self._refused_unsaid = 0
         try:
-            self._socket = RouterSocket(endpoint, self._bell.fileno())
+            self._socket = RouterSocket(endpoint, self._bell.fileno(), keyring)
         except BaseException:
             self._bell.close()
             raise
@@ -172,6 +177,7 @@ class Reception:
         if self._socket.mind_the_crowd():
             log.warning("connections_dropped reason=%r", "descriptors run short; clients come back by themselves")
             self._counters.add("crowds_dropped")
+        self._refuse_at_the_door(now_s)
         taken_bytes = 0
         for _ in range(TURN_MAX_MESSAGES):
             received = self._socket.receive()
@@ -189,6 +195,19 @@ class Reception:
             self._next_probe_s = now_s + PROBE_INTERVAL_S
             self._probe(now_s)
         self._report(inbox, questions, now_s)
+
+    def _refuse_at_the_door(self, now_s: float) -> None:
+        refused = self._socket.mind_the_door(now_s)
+        self._counters.add("refused_key", len(refused))
+        self._refused_unsaid += len(refused)
+        if refused and now_s >= self._refused_said_s + REFUSAL_LOG_INTERVAL_S:
+            log.warning(
+                "handshake_refused count=%d last=%r advice=%r",
+                self._refused_unsaid,
+                refused[-1],
+                "clients need a key file of this daemon's: telemetryd keys",
+            )
+            self._refused_said_s, self._refused_unsaid = now_s, 0
 
     def _tell(self, turn: Turn, now_s: float) -> None:
         """Pass the turn's news on: to the supervisor, and into the reports that are due."""

@@ -61,6 +61,12 @@ FIELDS: tuple[Field, ...] = (
         "where clients keep their journals, and the daemon looks for those of dead ones",
     ),
     Field(
+        "keys_dir", "folder", parse_folder, None,
+        "`keys` in the state folder",
+        "TELEMETRYD_KEYS_DIR", "--keys-dir", "DIR",
+        "where `telemetryd keys` keeps the daemon's keys and its clients', which TCP beyond this machine needs",
+    ),
+    Field(
         "drain_timeout_s", "duration", parse_duration(limits.DRAIN_TIMEOUT_MAX_S), limits.DRAIN_TIMEOUT_S, "60 s",
         "TELEMETRYD_DRAIN_TIMEOUT_S", "--drain-timeout", "S",
         "how long to wait for the delivery of what is pending, at the end of `run` and when `serve` is told to stop;"

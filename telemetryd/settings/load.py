@@ -70,6 +70,8 @@ def _default(field: Field, values: Mapping[str, Any], environ: Mapping[str, str]
         return _parse(field, places.endpoint(bare), "the default (XDG_RUNTIME_DIR or the temp folder)")
     if field.name == "state_dir":
         return _parse(field, places.state_dir(bare), "the default (XDG_STATE_HOME)")
+    if field.name == "keys_dir":
+        return values["state_dir"] / "keys"
     if field.name == "spool_dir":
         return places.spool_dir({**bare, "TELEMETRYD_STATE_DIR": str(values["state_dir"])})
     return field.default

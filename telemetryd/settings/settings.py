@@ -13,6 +13,7 @@ class DaemonSettings:
     endpoint: str
     state_dir: Path
     spool_dir: Path
+    keys_dir: Path
     drain_timeout_s: float
     inbox_max_bytes: int
     late: str

@@ -36,6 +36,7 @@ from telemetryd.inbox.ledger import Account
 from telemetryd.inbox.store import FILE_NAME, Inbox
 from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACUUM_PAGES, TICK_S, UNUSED_EXIT_AFTER_S
 from telemetryd.reception import endpoint
+from telemetryd.reception.keys import Keyring
 from telemetryd.reception.reception import Reception
 from telemetryd.supervision import leftovers, state_folder
 from telemetryd.supervision.sampling import Sampling
@@ -64,6 +65,8 @@ class ServeSettings(Protocol):
     def late(self) -> str: ...  # noqa: D102
     @property
     def ranks(self) -> str: ...  # noqa: D102
+    @property
+    def keys_dir(self) -> Path: ...  # noqa: D102
     @property
     def log_level(self) -> str: ...  # noqa: D102
     @property
@@ -95,12 +98,13 @@ def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAN
         state_folder.make(settings.state_dir)
         folder_lock = state_folder.FolderLock(settings.state_dir)
         stack.callback(folder_lock.release)
-        socket_lock = endpoint.claim(settings.endpoint)
+        keyring = Keyring.of(settings.keys_dir) if settings.endpoint.startswith("tcp://") else None
+        socket_lock = endpoint.claim(settings.endpoint, has_keys=keyring is not None)
         stack.callback(socket_lock.release)
         inbox_path = settings.state_dir / FILE_NAME
         aside = database.prepare(inbox_path)
         home = Home(inbox_path, folder_lock.hold_on)
-        daemon = Daemon(settings, home, worker_command, inbox_moved_aside=aside is not None)
+        daemon = Daemon(settings, home, worker_command, keyring, inbox_moved_aside=aside is not None)
         return daemon.run()
 
 
@@ -108,7 +112,13 @@ class Daemon:
     """One daemon's life. Also the Listener of its reception."""
 
     def __init__(
-        self, settings: ServeSettings, home: Home, worker_command: Sequence[str], *, inbox_moved_aside: bool
+        self,
+        settings: ServeSettings,
+        home: Home,
+        worker_command: Sequence[str],
+        keyring: Keyring | None,
+        *,
+        inbox_moved_aside: bool,
     ) -> None:
         self._settings = settings
         self._home = home
@@ -150,6 +160,7 @@ class Daemon:
             self._counters,
             self._deliveries,
             self._events,
+            keyring,
         )
         self._supervisor = Supervisor(
             self._inbox,

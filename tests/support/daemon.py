@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from client import keys
 from client.protocol import messages
 from tests.support.processes import Spawned, alive, command_line, descendants, python, spawn, wait_until
 
@@ -26,10 +27,19 @@ class AskError(AssertionError):
     """The daemon answered a question with an error."""
 
 
-def ask(endpoint: str, kind: str, timeout_s: float = 5.0, **arguments: Any) -> dict[str, Any] | None:
+def ask(
+    endpoint: str, kind: str, timeout_s: float = 5.0, key_file: Path | None = None, **arguments: Any
+) -> dict[str, Any] | None:
     """The daemon's answer to a question, None when none comes in time. Raises AskError when it answers an error."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = 0
+        if key_file is not None:
+            key = keys.read(key_file)
+            socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = (
+                key.servers[0],
+                key.public,
+                key.secret,
+            )
         socket.connect(endpoint)
         socket.send(_encoder.encode(messages.Ask(id=1, kind=kind, args=arguments)))
         end = time.monotonic() + timeout_s
@@ -52,6 +62,8 @@ class Daemon:
         self.endpoint = endpoint
         self.state_dir = state_dir
         self.spool_dir = spool_dir
+        self.key_file: Path | None = None
+        """The client's key by which tests ask a daemon that wants one."""
         self.spawned: Spawned | None = None
         self.arguments: list[str] = []
         self.env: dict[str, str] = {}
@@ -89,7 +101,7 @@ class Daemon:
 
         def ready() -> bool:
             nonlocal answer
-            answer = ask(self.endpoint, "ping", 0.25)
+            answer = ask(self.endpoint, "ping", 0.25, self.key_file)
             return answer is not None or not spawned.running()
 
         wait_until(ready, deadline_s, lambda: f"the daemon's answer\n{spawned.told()}")
@@ -98,7 +110,7 @@ class Daemon:
 
     def ask(self, kind: str, timeout_s: float = 5.0, **arguments: Any) -> dict[str, Any]:
         """The daemon's answer. Raises AssertionError when none comes."""
-        answer = ask(self.endpoint, kind, timeout_s, **arguments)
+        answer = ask(self.endpoint, kind, timeout_s, self.key_file, **arguments)
         assert answer is not None, f"no answer to {kind!r} within {timeout_s:g} s\n{self.told()}"
         return answer
 

@@ -33,6 +33,10 @@ class FakeSettings:
     sample_paths: str = ""
     node_label: str = "auto"
 
+    @property
+    def keys_dir(self) -> Path:
+        return self.state_dir / "keys"
+
 
 class FakeDaemon(Daemon):
     """`start(["--max-workers", "1"], env={"FAKE_WORKER": "crash"})`; otherwise as a Daemon."""
