@@ -106,7 +106,7 @@ class Supervisor:
         for keeper in self._keepers.values():
             if keeper.worker is not None:
                 keeper.worker.send(control.Wake())
-            elif keeper.notes and not (notes := self._notes_of(keeper)).exists():
+            elif keeper.notes and not (notes := self._notes_path(keeper.run.run_id)).exists():
                 notes.write_bytes(keeper.notes)
 
     def settled(self) -> bool:
@@ -174,7 +174,11 @@ class Supervisor:
             return
         if key is None:
             return
-        runs = [run_id for run_id, folder in self._inbox.progress.finished_offline() if Path(folder).is_dir()]
+        found = self._inbox.progress.finished_offline()
+        there = {run_id: folder for run_id, folder in found if Path(folder).is_dir()}
+        runs = [run_id for run_id in there if self._notes_path(run_id).exists()]
+        for run_id in there.keys() - set(runs):  # its rows are in its files, and nobody knows any more which those are
+            log.warning("run_stays_offline run=%d reason=%r", run_id, f"its notes are gone: wandb sync {there[run_id]}")
         if runs:
             log.info("key_for_offline_runs runs=%r", runs)
             self._inbox.progress.close_again(runs)
@@ -397,7 +401,7 @@ class Supervisor:
         worker.close()
         keeper.worker = None
         with contextlib.suppress(OSError):  # it had none, or the folder is gone
-            keeper.notes = self._notes_of(keeper).read_bytes()
+            keeper.notes = self._notes_path(keeper.run.run_id).read_bytes()
         lived_s = now_s - worker.started_s
         log.info("worker_ended run=%d pid=%d exit_code=%d lived_s=%.1f", worker.run_id, worker.pid, code, lived_s)
         self._write_record()
@@ -410,8 +414,8 @@ class Supervisor:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             self._failed(keeper, lived_s, f"the run's worker {how}; its log is {worker.log_path}", now_s)
 
-    def _notes_of(self, keeper: Keeper) -> Path:
-        return self._folder / f"{keeper.run.run_id}.json"
+    def _notes_path(self, run_id: int) -> Path:
+        return self._folder / f"{run_id}.json"
 
     def _failed(self, keeper: Keeper, lived_s: float, what: str, now_s: float) -> None:
         self._counters.add("workers_failed")

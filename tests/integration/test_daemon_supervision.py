@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -264,6 +265,20 @@ def test_a_key_that_comes_while_a_worker_is_being_refused_without_it_is_tried_at
         (fake.state_dir / "go").touch()
         client.expect(Report, lambda report: report.state == "finished", 30)
     assert "restart_in_s=0.0" in fake.told(), "and not after the pause of a refused run"
+
+
+def test_a_finished_run_whose_notes_are_gone_is_left_offline_and_says_what_to_do(fake: FakeDaemon) -> None:
+    fake.start()
+    with WireClient(fake.endpoint, mode="online") as client:
+        client.hello()
+        client.send(*rows(1, 5), end(0))
+        client.expect(Report, lambda report: report.state == "finished", 30)
+        shutil.rmtree(fake.state_dir / "workers")
+        write_key()
+        wait_until(lambda: "run_stays_offline run=1" in fake.told(), 20, fake.told)
+        assert "wandb sync" in fake.told()
+        assert run_map(fake)["state"] == "finished"
+        assert fake.status()["counters"]["workers_started"] == 1
 
 
 def write_key() -> None:
