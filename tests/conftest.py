@@ -22,7 +22,7 @@ from tests.support import leaks
 from tests.support.daemon import Daemon
 from tests.support.processes import send
 
-LEAK_DEADLINE_S = 10.0
+LEAK_DEADLINE_S = 30.0
 """For what is on its way out when a test ends: a thread that sees its event, a worker that sees its pipe closed."""
 
 SHORT_TEMP = "/tmp"

@@ -35,7 +35,7 @@ class Cell:
     online: bool = False
     waits: bool = False
     trainer_dies: bool = False
-    settle_s: float = 90.0
+    settle_s: float = 150.0
 
     @property
     def id(self) -> str:
