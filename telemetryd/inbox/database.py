@@ -43,8 +43,8 @@ class Database:
         """Connect. Raises InboxUnavailableError or InboxCorruptError; the schema is not looked at (see `prepare`)."""
         self.path = path
         self._home = home
-        self._in_use = threading.RLock()
-        """Held in each use, so that `held` can wait for its end. Nobody contends for it otherwise."""
+        self.in_use = threading.RLock()
+        """Held in each use, so that Home can wait for its end. Nobody contends for it otherwise."""
         self._open: sqlite3.Connection | None = None
         self._depth = 0
         self._checkpoint_due = False
@@ -76,10 +76,6 @@ class Database:
     def is_open(self) -> bool:
         """Whether there is a connection."""
         return self._open is not None
-
-    def held(self) -> contextlib.AbstractContextManager[object]:
-        """Waits until nobody uses the connection, and keeps it so within the block."""
-        return self._in_use
 
     def copy_to(self, path: Path) -> None:
         """All that is committed, into a new database. Raises sqlite3.Error."""
@@ -120,7 +116,7 @@ class Database:
         if self._depth:
             yield
             return
-        with self._right_to_write(), self._in_use:
+        with self._right_to_write(), self.in_use:
             with _translated():
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
@@ -140,7 +136,7 @@ class Database:
         if self._depth:
             yield
             return
-        with self._in_use:
+        with self.in_use:
             with _translated():
                 self._connection.execute("BEGIN")
             self._depth = 1
@@ -160,17 +156,17 @@ class Database:
 
     def execute(self, sql: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run one statement. Raises as `transaction` does."""
-        with self._in_use, _translated():
+        with self.in_use, _translated():
             return self._connection.execute(sql, arguments)
 
     def rows(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a query. Raises as `transaction` does."""
-        with self._in_use, _translated():
+        with self.in_use, _translated():
             return self._connection.execute(sql, arguments).fetchall()
 
     def row(self, sql: str, arguments: tuple[Any, ...] = ()) -> Any:
         """The first row of a query, or None. Raises as `transaction` does."""
-        with self._in_use, _translated():
+        with self.in_use, _translated():
             return self._connection.execute(sql, arguments).fetchone()
 
     def used_bytes(self) -> int:
@@ -189,7 +185,7 @@ class Database:
         (free,) = self.row("PRAGMA freelist_count")
         if not free and not self._checkpoint_due:
             return
-        with self._right_to_write(), self._in_use, _translated():
+        with self._right_to_write(), self.in_use, _translated():
             if free:
                 # A script, because `execute` steps once, and each step gives back a single page.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
@@ -202,7 +198,7 @@ class Database:
         """Close the connection; an open transaction is rolled back."""
         if self._home is not None:
             self._home.leave(self)
-        with self._in_use:
+        with self.in_use:
             self.let_go()
 
 

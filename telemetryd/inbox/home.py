@@ -23,9 +23,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from telemetryd.errors import AlreadyServingError, InboxUnavailableError, PlaceError
+from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
     from telemetryd.inbox.database import Database
@@ -49,6 +50,13 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+class _Lock(Protocol):
+    """threading.Lock and RLock, whose types have no public names."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+
+
 class Home:
     """The place of one inbox, for all connections of a process. Its methods may be called from any thread."""
 
@@ -63,27 +71,38 @@ class Home:
         self._members: list[Database] = []
         self._identity: _Identity = ()
 
+    @contextlib.contextmanager
+    def _held(self, lock: _Lock) -> Iterator[None]:
+        """Like SQLite's own lock, it is not waited for without end: the thread that has it may hang on a disk."""
+        if not lock.acquire(timeout=INBOX_BUSY_TIMEOUT_S):
+            raise InboxUnavailableError(f"the inbox {self.path} is locked: another thread waits for the disk")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def join(self, member: Database) -> None:
         """A connection was made; not within one of its uses."""
-        with self._writing:
+        with self._held(self._writing):
             self._members.append(member)
             self._identity = self._identity or identity(self.path)
 
     def leave(self, member: Database) -> None:
         """A connection is closed for good; not within one of its uses."""
-        with self._writing:
+        with contextlib.suppress(InboxUnavailableError), self._held(self._writing):
             self._members.remove(member)
 
     @contextlib.contextmanager
     def writing(self, member: Database) -> Iterator[None]:
-        """The right to write, with the file at its place. Raises InboxUnavailableError when it cannot be put there."""
-        with self._writing:
+        """The right to write, with the file at its place. Raises InboxUnavailableError when it cannot be put there, or
+        another thread keeps the right for too long."""
+        with self._held(self._writing):
             self.ensure(member)
             yield
 
     def ensure(self, member: Database) -> None:
-        """Put the file back if it is not there any more. Raises InboxUnavailableError."""
-        with self._writing:
+        """Put the file back if it is not there any more. Raises InboxUnavailableError as `writing`."""
+        with self._held(self._writing):
             if self._identity and identity(self.path) != self._identity:
                 self._put_back(member)
 
@@ -93,7 +112,7 @@ class Home:
         log.error("inbox_gone path=%s; what it holds is put into a new file there", self.path)
         with contextlib.ExitStack() as stack:
             for other in self._members:
-                stack.enter_context(other.held())
+                stack.enter_context(self._held(other.in_use))
             try:
                 self._move_in(member)
             except (OSError, sqlite3.Error, PlaceError, AlreadyServingError) as error:

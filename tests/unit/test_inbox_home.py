@@ -219,5 +219,31 @@ def test_a_worker_does_not_follow_into_a_database_without_its_run(place: Place) 
         assert reader.run(1).key == "//r"
 
 
+def test_a_thread_that_hangs_on_the_disk_holds_the_others_up_for_a_while_only(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetryd.inbox.home.INBOX_BUSY_TIMEOUT_S", 0.05)
+    entered, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with place.other.transaction():
+            entered.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    try:
+        assert entered.wait(10)
+        with pytest.raises(InboxUnavailableError, match="another thread"):
+            place.append(place.one)
+        with pytest.raises(InboxUnavailableError, match="another thread"):
+            place.one.database.stay_home()
+        assert place.one.ledger.total().offered == 0, "reading goes on"
+    finally:
+        release.set()
+        thread.join()
+    place.append(place.one)
+
+
 def test_the_log_of_a_database_is_part_of_what_it_is_known_by(place: Place) -> None:
     assert None not in home.identity(place.path)
