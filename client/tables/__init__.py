@@ -1,0 +1,7 @@
+"""Tables: `Table`, `JoinedTable`, the types of their columns, and what becomes of them when they are logged."""
+
+from __future__ import annotations
+
+from client.tables.table import Table
+
+__all__ = ["Table"]
