@@ -18,7 +18,8 @@ from itertools import repeat
 from typing import Any, Literal, TypeVar
 
 from client.errors import Error
-from client.tables import types
+from client.media.base import Media
+from client.tables import capture, types
 from client.tables.keys import ForeignIndexType, ForeignKeyType, PrimaryKeyType, TableIndex, TableKey
 from client.tables.log_state import LogState
 from client.tables.recognise import type_from_dtype, type_of
@@ -35,7 +36,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str})
 _ARTIFACT = "wandb-artifact://"
 
 
-class Table:
+class Table(Media):
     """A table to log: `run.log({"mistakes": client.Table(columns=["digit", "guess"], data=rows)})`.
 
     Arguments, methods and errors are wandb's. Cells may be anything that JSON has, dates, numpy arrays, media and other
@@ -44,6 +45,7 @@ class Table:
     a change ("MUTABLE"), or the rows that came since ("INCREMENTAL").
     """
 
+    _log_type = "table"
     MAX_ROWS = 10000
     MAX_ARTIFACT_ROWS = 200000
 
@@ -390,6 +392,9 @@ class Table:
                 " like 'MUTABLE' or 'IMMUTABLE'."
             )
 
+    def _wire(self) -> tuple[str, dict[str, Any]]:
+        return "Table", capture.arguments(self)
+
     def _column_type(self) -> types.Type:
         return TableType(types.DictType(dict(self._types)))
 
@@ -428,6 +433,9 @@ class TableType(types.Type):
             if not isinstance(columns, types.InvalidType):
                 return TableType(columns)
         return types.INVALID
+
+    def to_wire(self) -> types.WireType:
+        return {"wb_type": self.name}
 
     def needs_objects(self) -> bool:
         return True
