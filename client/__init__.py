@@ -15,6 +15,7 @@ from typing import Any
 
 from client import data_types, errors, helper, util
 from client.alerts import AlertLevel
+from client import plot
 from client.api import finish, init, teardown
 from client.config import Config
 from client.errors import (
@@ -30,11 +31,13 @@ from client.media import Classes, Image, Plotly
 from client.names import NEVER
 from client.preinit import PreInitObject, before_init
 from client.process_wide import ensure_configured, login, require, setup
+from client.plot import plot_table, visualize
 from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
 from client.term import termerror, termlog, termsetup, termwarn
+from client.tables import EvalTable, JoinedTable, Table
 from client.version import VERSION
 
 __version__ = VERSION
@@ -65,23 +68,17 @@ _NOT_YET = frozenset(
         "Artifact",
         "ArtifactTTL",
         "Audio",
-        "EvalTable",
         "Graph",
         "Histogram",
         "Html",
-        "JoinedTable",
         "Molecule",
         "Object3D",
-        "Table",
         "Video",
         "agent",
         "box3d",
         "controller",
-        "plot",
-        "plot_table",
         "restore",
         "sweep",
-        "visualize",
     }
 )
 
@@ -103,14 +100,17 @@ __all__ = [
     "Config",
     "ConfigError",
     "Error",
+    "EvalTable",
     "FinishReport",
     "Image",
+    "JoinedTable",
     "MissingFeatureError",
     "NoAnswerError",
     "Plotly",
     "Run",
     "Settings",
     "Summary",
+    "Table",
     "UnsupportedError",
     "UsageError",
     "alert",
@@ -127,6 +127,8 @@ __all__ = [
     "login",
     "mark_preempting",
     "pin_config_keys",
+    "plot",
+    "plot_table",
     "require",
     "run",
     "setup",
@@ -138,5 +140,6 @@ __all__ = [
     "termwarn",
     "unwatch",
     "util",
+    "visualize",
     "watch",
 ]

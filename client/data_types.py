@@ -12,14 +12,18 @@ from client.media import (
     Plotly,
     WBValue,
 )
+from client.tables import EvalTable, JoinedTable, Table
 
 __all__ = [
     "BatchableMedia",
     "BoundingBoxes2D",
     "Classes",
+    "EvalTable",
     "Image",
     "ImageMask",
+    "JoinedTable",
     "Media",
     "Plotly",
+    "Table",
     "WBValue",
 ]

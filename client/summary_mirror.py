@@ -252,16 +252,24 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         here = (*path, str(key))
         if isinstance(item, dict):
             yield from _leaves(item, here)
+        elif isinstance(item, Media) and item.kind in _CHARTS:  # its table is what is stored, under a key of its own
+            section = "Custom Chart Tables/" if item.args.get("split_table") else ""
+            yield (f"{section}{'.'.join(here)}_table",), item
         else:
             yield here, item
 
 
-_LOG_TYPES = {"Image": "image-file", "Plotly": "plotly-file"}
+_LOG_TYPES = {"Image": "image-file", "Plotly": "plotly-file", "Table": "table-file", "Visualize": "table-file"}
+_CHARTS = frozenset({"CustomChart", "pr_curve", "roc_curve"})
 
 
 def media_shown(media: Media) -> dict[str, Any]:
     """What can be said of a media value before it is encoded: its type, and its caption. W&B has its file, too."""
     shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind, media.kind)}
+    if media.kind in _CHARTS:
+        shown["_type"] = "table-file"
+    if media.args.get("mode") == "INCREMENTAL":
+        shown["_type"] = "incremental-table-file"
     if isinstance(media.args.get("caption"), str):
         shown["caption"] = media.args["caption"]
     return shown

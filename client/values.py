@@ -177,9 +177,9 @@ def _leave_to_rich(value: Any) -> Any:
 
 
 def _refuse(value: Any) -> Any:
-    if figures.is_matplotlib(value) or figures.is_plotly(value):
-        raise RichValueError
     name = figures.type_name(value)
+    if figures.is_matplotlib(value) or figures.is_plotly(value) or name.startswith("pandas.") and hasattr(value, "columns"):
+        raise RichValueError
     for prefix, instead in _INSTEAD.items():
         if name.startswith(prefix):
             raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable: {instead}")

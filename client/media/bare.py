@@ -7,11 +7,13 @@ from typing import Any
 from client.media import figures
 from client.media.image import Image
 from client.media.plotly import Plotly
+from client.tables import Table
+from client.tables.recognise import is_dataframe
 
 
 def is_media(value: Any) -> bool:
     """Whether `media_of` makes something else of it."""
-    return figures.is_plotly(value) or figures.is_matplotlib(value)
+    return figures.is_plotly(value) or figures.is_matplotlib(value) or is_dataframe(value)
 
 
 def media_of(value: Any) -> Any:
@@ -20,4 +22,4 @@ def media_of(value: Any) -> Any:
         return Plotly(value)
     if figures.is_matplotlib(value):
         return Image(value) if figures.contains_images(value) else Plotly(value)
-    return value
+    return Table(dataframe=value) if is_dataframe(value) else value

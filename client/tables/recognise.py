@@ -131,3 +131,9 @@ def _type_from_class(dtype: type) -> types.Type:
     if bare_numpy is _ARRAY:
         raise TypeError("dtype=numpy.ndarray says no shape: leave dtype out, it is taken from the first row")
     return bare_numpy or types.PythonObjectType(dtype.__class__.__name__)
+
+
+def is_dataframe(value: Any) -> bool:
+    """Whether it is a pandas.DataFrame."""
+    kind = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    return isinstance(kind, type) and isinstance(value, kind)

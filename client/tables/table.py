@@ -22,7 +22,7 @@ from client.media.base import Media
 from client.tables import capture, types
 from client.tables.keys import ForeignIndexType, ForeignKeyType, PrimaryKeyType, TableIndex, TableKey
 from client.tables.log_state import LogState
-from client.tables.recognise import type_from_dtype, type_of
+from client.tables.recognise import is_dataframe, type_from_dtype, type_of
 
 log = logging.getLogger("telemetryd.client")
 
@@ -74,7 +74,7 @@ class Table(Media):
         self._fk_cols: set[ColumnKey] = set()
         self._state = LogState()
         dtype = types.ANY if allow_mixed_types else dtype
-        if dataframe is None and _is_pandas(data):
+        if dataframe is None and is_dataframe(data):
             dataframe = data
         if dataframe is not None:
             self._init_from_dataframe(dataframe, dtype, optional)
@@ -137,7 +137,7 @@ class Table(Media):
             self.add_data(*row)
 
     def _init_from_dataframe(self, dataframe: Any, dtype: Any, optional: bool | list[bool]) -> None:
-        assert _is_pandas(dataframe), "dataframe argument expects a `pandas.core.frame.DataFrame` object"
+        assert is_dataframe(dataframe), "dataframe argument expects a `pandas.core.frame.DataFrame` object"
         self._set_columns(list(dataframe.columns), dtype, optional)
         columns = [dataframe[column].values for column in self.columns]
         after = {column: self._types.get(column, types.INVALID) for column in self.columns}
@@ -477,11 +477,6 @@ def _is_numpy_array(value: Any) -> bool:
 def _is_numpy_number(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.number, numpy.bool_)) and value.dtype.kind in "biuf"
-
-
-def _is_pandas(value: Any) -> bool:
-    kind = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def _module(name: str, required: str) -> Any:

@@ -173,3 +173,6 @@ RANK_SUMMARY_INTERVAL_S = 60.0
 """Between two writings of the ranks' figures into the run's summary, by the rows' clocks."""
 BLOBS_MEMORY_MAX_BYTES = 64 << 20
 """Bytes of media values kept in memory before the row that names them has come; more go into files."""
+
+TABLES_KEPT = 10_000
+"""Logged tables of a run that are remembered, some 400 bytes each, for the case that the same one is logged again."""

@@ -4,6 +4,8 @@
     batched PartialHistory         three times the rows a second of `run.log`      `run.log`
     publish_output_raw             output.log, stderr marked, original times       `run.write_logs`
     counting published records     to know that config and summary are in the file confirmed with the rows around
+    Table's types, increments      tables, their columns' types as logged          tables are lost, and counted
+    Run._config_callback           how charts are drawn                            charts are lost, and counted
     val_to_json                    media in rows that are batched                  media are lost, and counted
     _make_stats                    the machine's samples, at their own time        wandb's own sampler goes on
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
@@ -183,6 +185,16 @@ def media_json(run: Any, key: str, value: Any, step: int) -> Any:
     from wandb.sdk.data_types.utils import val_to_json
 
     return val_to_json(run, key, value, namespace=step, ignore_copy_err=True)
+
+
+def publish_chart(run: Any, spec: Any) -> None:
+    """Put how a chart is drawn into the run's config. Raises AttributeError as above."""
+    publish_nested_config(run, spec.config_key, spec.config_value)
+
+
+def publish_nested_config(run: Any, path: tuple[str, ...], value: Any) -> None:
+    """Set a config value at a path. Raises AttributeError as above."""
+    run._config_callback(key=path, val=value)
 
 
 def publish_metric(run: Any, metric: Any) -> None:

@@ -258,7 +258,7 @@ class WandbSink:
     def row(self, row: FinishedRow) -> None:
         """Write a row. Raises RowRefusedError when a value cannot be stored."""
         try:
-            data = self._media.row(self._run, row.data, row.step) if is_rich(row.data) else revive_row(row.data)
+            data = self._of_row(row)
             self._step_values.complete(data)
             if self._batch is not None:
                 self._batch.add(row.step, row.time_ns / 1e9, data)
@@ -271,6 +271,11 @@ class WandbSink:
         self._rows += 1
         if self._batch is not None and len(self._batch) >= FAST_BATCH_ROWS:
             self.flush()
+
+    def _of_row(self, row: FinishedRow) -> dict[str, Any]:
+        if is_rich(row.data):
+            return self._media.row(self._run, row.data, row.step, row.time_ns)
+        return revive_row(row.data)
 
     def flush(self) -> None:
         """Send buffered rows to wandb-core; waits while its socket is full."""
@@ -462,6 +467,7 @@ class WandbSink:
         if self._upload is not None:
             self._await_server(self._upload, position.rows)
             self._upload.close()
+        self._media.finished()
 
     def _await_server(self, upload: Upload, rows: int) -> None:
         """Nothing more comes from wandb-core: the server must have every row, and must have taken the end."""

@@ -32,6 +32,7 @@ from telemetryd.runs.limits import STOP_GRACE_S
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.kinds import KINDS
+from telemetryd.runs.media.table_log import TableLog
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.predecessor import RunLock
@@ -95,7 +96,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
 
         blobs = BlobStore(process.lock.path.with_suffix(".blobs"))
-        media = MediaBuilder(blobs, KINDS)
+        media = MediaBuilder(blobs, KINDS, TableLog(process.lock.path.with_suffix(".tables")))
         sink = WandbSink(
             run.spec,
             notebook,

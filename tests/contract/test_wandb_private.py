@@ -132,6 +132,7 @@ from telemetryd.runs import wandb_file, wandb_private
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.kinds import KINDS
+from telemetryd.runs.media.table_log import TableLog
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.wandb_sink import WandbSink
@@ -143,7 +144,7 @@ for name in ("HistoryBatch", "Published", "publish_output", "publish_summary", "
     setattr(wandb_private, name, changed)
 here = Path.cwd()
 sink = WandbSink(RunSpec("fallback", directory=str(here)), Notebook(here / "notes.json", 1, "keep"),
-                 fallback_dir=here, start_time_ns=1, media=MediaBuilder(BlobStore(here / "blobs"), KINDS))
+                 fallback_dir=here, start_time_ns=1, media=MediaBuilder(BlobStore(here / "blobs"), KINDS, TableLog(here / "tables")))
 started = sink.open()
 for step in range(0, 30, 3):
     sink.row(FinishedRow(step, 1_000_000_000 * step, {"a": step, "n": {"x": [1]}}))

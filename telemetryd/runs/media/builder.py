@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from client.protocol.records import BlobRef, Media
-from telemetryd.runs import wandb_private
+from telemetryd.runs import wandb_private, wandb_tables
 from telemetryd.runs.media.blobs import BlobStore
-from telemetryd.runs.media.door import is_wandb_error
+from telemetryd.runs.media.door import is_wandb_error, is_wandb_table
 from telemetryd.runs.media.errors import BYTES_MISSING, ENCODER_MISSING, REFUSED, UNKNOWN_KIND, MediaLostError
+from telemetryd.runs.media.table_log import TableLog
 from telemetryd.runs.wire_values import revive
 
 log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'telemetryd[media]'"
 _LOST = object()
+CHARTS = frozenset({"CustomChart", "Visualize", "pr_curve", "roc_curve"})
+"""Kinds that are a table and its drawing."""
+
 _BROKEN = (ConnectionError, BrokenPipeError, EOFError)
 
 Build = Callable[[dict[str, Any], "MediaBuilder"], Any]
@@ -33,9 +37,10 @@ Build = Callable[[dict[str, Any], "MediaBuilder"], Any]
 class MediaBuilder:
     """Constructs the media values of one run."""
 
-    def __init__(self, blobs: BlobStore, kinds: dict[str, Build]) -> None:
+    def __init__(self, blobs: BlobStore, kinds: dict[str, Build], tables: TableLog) -> None:
         self._blobs = blobs
         self._kinds = kinds
+        self._tables = tables
         self._folder: Path | None = None
         self._told: set[str] = set()
         self.lost: dict[str, int] = {}
@@ -75,10 +80,15 @@ class MediaBuilder:
 
     # For the sink.
 
-    def row(self, run: Any, data: dict[str, Any], step: int) -> dict[str, Any]:
+    def row(self, run: Any, data: dict[str, Any], step: int, time_ns: int) -> dict[str, Any]:
         """What wandb stores of a row's values, their files written to the run's folder. Lost ones are left out."""
         try:
-            return self._dict(run, data, step)
+            with wandb_tables.increments_named_at(time_ns):
+                charts: dict[str, Media] = {}
+                stored = self._dict(run, data, step, (), charts)
+                for key, chart in charts.items():
+                    self._chart(run, key, chart, step, stored)
+                return stored
         finally:
             self._clean()
 
@@ -87,18 +97,53 @@ class MediaBuilder:
         made = self._made(value, "summary")
         return None if made is _LOST else made
 
-    def _dict(self, run: Any, data: dict[str, Any], step: int) -> dict[str, Any]:
+    def _dict(
+        self, run: Any, data: dict[str, Any], step: int, above: tuple[str, ...], charts: dict[str, Media]
+    ) -> dict[str, Any]:
+        """What is stored of a dict; charts in it are left out, and put into `charts` by their whole key."""
         stored = {}
         for key, value in data.items():
             if isinstance(value, dict):
-                stored[key] = self._dict(run, value, step)
+                stored[key] = self._dict(run, value, step, (*above, key), charts)
+            elif isinstance(value, Media) and value.kind in CHARTS:
+                charts[".".join((*above, key))] = value
             elif (item := self._leaf(run, key, value, step)) is not _LOST:
                 stored[key] = item
         return stored
 
+    def _chart(self, run: Any, key: str, value: Media, step: int, stored: dict[str, Any]) -> None:
+        """As wandb does: how it is drawn goes into the config, its table under a key of its own to the row's end."""
+        chart = self._made(value, key)
+        if chart is _LOST:
+            return
+        chart.set_key(key)
+        if self._guarded(key, lambda: wandb_private.publish_chart(run, chart.spec)) is _LOST:
+            return
+        table_key = getattr(chart.spec, "table_key", key)
+        stored.pop(table_key, None)
+        if (item := self._leaf(run, table_key, chart.table, step)) is not _LOST:
+            stored[table_key] = item
+
+    def _table(self, run: Any, key: str, value: Media, step: int) -> Any:
+        """A table, unless it is one that has not changed since it was logged."""
+        args = value.args
+        answer = self._tables.answer(args, step)
+        if answer is not None:
+            return answer
+        made = self.build(value)
+        if args.get("increment") is not None:
+            wandb_tables.set_increment(made, *self._tables.before(args, key), args["sent"])
+        json = wandb_private.media_json(run, key, made, _named_by(value, step))
+        self._tables.add(args, key, step, json)
+        return json
+
     def _leaf(self, run: Any, key: str, value: Any, step: int) -> Any:
+        if is_wandb_table(value):  # of a chart that wandb has computed
+            return self._guarded(key, lambda: wandb_private.media_json(run, key, value, step))
         if not contains_media(value):
             return revive(value)
+        if isinstance(value, Media) and value.kind == "Table":
+            return self._guarded(key, lambda: self._table(run, key, value, step))
         if isinstance(value, list):
             made = [item for item in (self._made(item, key) for item in value) if item is not _LOST]
             if not made:
@@ -132,6 +177,10 @@ class MediaBuilder:
             self._told.add(text)
             log.error("media_lost key=%r reason=%s message=%r", key, reason, text)
         return _LOST
+
+    def finished(self) -> None:
+        """The run is finished: nothing of its tables is needed any more."""
+        self._tables.clear()
 
     def _clean(self) -> None:
         if self._folder is not None:

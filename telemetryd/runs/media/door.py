@@ -17,3 +17,8 @@ def is_wandb_error(error: BaseException) -> bool:
     import wandb
 
     return isinstance(error, wandb.Error)
+
+
+def is_wandb_table(value: Any) -> bool:
+    """Whether it is wandb's own table, already made."""
+    return type(value).__module__.startswith("wandb.") and type(value).__name__ == "Table"

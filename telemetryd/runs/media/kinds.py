@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from telemetryd.runs.media import images, parts, plots
+from telemetryd.runs.media import charts, images, parts, plots, tables
 from telemetryd.runs.media.builder import Build
 
 KINDS: dict[str, Build] = {
     "BoundingBoxes2D": images.bounding_boxes,
     "Classes": images.classes,
+    "CustomChart": charts.custom_chart,
     "Image": images.image,
     "ImageMask": images.image_mask,
+    "JoinedTable": tables.joined_table,
     "Plotly": plots.plotly,
+    "Table": tables.table,
+    "Visualize": charts.visualize,
     "array": parts.array,
+    "column link": tables.column_link,
+    "date": tables.day,
+    "datetime": tables.moment,
+    "datetime64": tables.numpy_moment,
+    "decimal": tables.decimal_number,
     "encoded": parts.encoded,
+    "enum": tables.enum_member,
     "file": parts.file,
     "picture": parts.picture,
+    "pr_curve": charts.pr_curve,
+    "roc_curve": charts.roc_curve,
 }

@@ -1,0 +1,53 @@
+"""Charts: a table under one key of the row, and how W&B draws it in the run's config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telemetryd.runs.media.builder import MediaBuilder
+from telemetryd.runs.media.errors import ENCODER_MISSING, REFUSED, MediaLostError
+
+INSTALL = "pip install 'telemetryd[plots]'"
+
+
+def custom_chart(args: dict[str, Any], builder: MediaBuilder) -> Any:
+    """wandb.plot.CustomChart; its table is still what to construct, because it may have been logged before."""
+    from wandb.plot.custom_chart import CustomChart, CustomChartSpec
+
+    spec = CustomChartSpec(
+        spec_name=args["spec_name"],
+        fields=builder.build(args["fields"]),
+        string_fields=builder.build(args["string_fields"]),
+        panel_type=args["panel_type"],
+        split_table=args["split_table"],
+    )
+    return CustomChart(table=args["table"], spec=spec)
+
+
+def visualize(args: dict[str, Any], builder: MediaBuilder) -> Any:
+    """wandb.plot.Visualize, with its table as above."""
+    from wandb.plot.viz import Visualize, VisualizeSpec
+
+    return Visualize(table=args["table"], spec=VisualizeSpec(name=args["name"]))
+
+
+def pr_curve(args: dict[str, Any], builder: MediaBuilder) -> Any:
+    """What wandb.plot.pr_curve makes of labels and probabilities."""
+    return _curve("pr_curve", builder.arguments(args))
+
+
+def roc_curve(args: dict[str, Any], builder: MediaBuilder) -> Any:
+    """What wandb.plot.roc_curve makes of labels and probabilities."""
+    return _curve("roc_curve", builder.arguments(args))
+
+
+def _curve(name: str, arguments: dict[str, Any]) -> Any:
+    import wandb
+
+    try:
+        chart = getattr(wandb.plot, name)(**arguments)
+    except (ImportError, wandb.Error) as error:
+        raise MediaLostError(ENCODER_MISSING, f"{error}; {INSTALL} beside the daemon") from error
+    if chart is None:
+        raise MediaLostError(REFUSED, f"wandb.plot.{name} made no chart of its arguments")
+    return chart
