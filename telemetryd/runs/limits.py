@@ -176,3 +176,8 @@ BLOBS_MEMORY_MAX_BYTES = 64 << 20
 
 TABLES_KEPT = 10_000
 """Logged tables of a run that are remembered, some 400 bytes each, for the case that the same one is logged again."""
+
+LINKED_TABLES_KEPT = 16
+LINKED_ROWS_MAX = 10_000
+"""Logged tables kept as wandb's objects, and their rows at most: another table that is linked to one of them then refers
+to its artifact instead of holding a copy. Programs log what belongs together one after the other."""

@@ -12,9 +12,11 @@ Offline it is read from the runs' folders, online from the stand-in's memory. Bo
     RUN/metadata/KEY    what W&B knows of the process
     RUN/alert/N/KEY     alerts
     RUN/artifact/N/KEY  artifacts with their files' digests
+    RUN/chart/KEY       how a chart is drawn
     RUN/end             the exit code
 
-Left out is what differs between any two runs of the same script: times, process numbers, the folder's path.
+Left out is what differs between any two runs of the same script: times, process numbers, the folder's path, the names
+that wandb draws at random (of artifacts before they have versions, of files of arrays).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,7 @@ def _read_run(kept: Kept, run: str, file: Path) -> None:
     _put_tree(kept, f"{run}/summary", json.loads(said.pop("summary")))
     kept |= {f"{run}/metric/{name}": definition for name, definition in said.items()}
     metadata: dict[str, Any] = {}
+    artifacts: list[Any] = []
     alerts = 0
     for record in wandb_file.records(file):
         kind = record.WhichOneof("record_type")
@@ -78,6 +82,16 @@ def _read_run(kept: Kept, run: str, file: Path) -> None:
             alert = record.alert
             _put_tree(kept, f"{run}/alert/{alerts}", {"title": alert.title, "text": alert.text, "level": alert.level})
             alerts += 1
+        elif kind == "config":
+            for item in record.config.update:
+                if list(item.nested_key)[:1] == ["_wandb"] and item.nested_key[1] in CHARTS:
+                    kept[f"{run}/chart/{'.'.join(item.nested_key[1:])}"] = _text(json.loads(item.value_json))
+        elif kind == "artifact":
+            artifacts.append(record.artifact)
+    artifacts.sort(key=lambda artifact: str(artifact.name))
+    for number, artifact in enumerate(artifacts):
+        contents = {entry.path: entry.digest for entry in artifact.manifest.contents}
+        _put_artifact(kept, number, {name: getattr(artifact, name) for name in _ARTIFACT_OFFLINE}, contents)
     _put_tree(kept, f"{run}/metadata", metadata)
     kept[f"{run}/end"] = str(exit_code(file))
     files = file.parent / "files"
@@ -100,11 +114,34 @@ def online(standin: Standin, entity: str, folder: Path) -> Kept:
             _fetch_run(kept, standin, doc)
     for number, artifact in enumerate(sorted(standin.artifacts(), key=lambda artifact: str(artifact["name"]))):
         if artifact.get("entity") == entity:
-            kept |= {f"artifact/{number}/{key}": json.dumps(artifact.get(key), sort_keys=True) for key in _ARTIFACT}
+            contents = {path: entry.get("digest") for path, entry in artifact["contents"].items()}
+            _put_artifact(kept, number, {key: artifact.get(key) for key in _ARTIFACT}, contents)
     return plain(kept, folder)
 
 
-_ARTIFACT = ("name", "type", "state", "version", "aliases", "description", "metadata", "contents", "tags")
+_ARTIFACT = ("name", "type", "state", "version", "aliases", "description", "metadata", "tags")
+_ARTIFACT_OFFLINE = ("name", "type", "description", "metadata", "incremental_beta1")
+CHARTS = ("visualize", "viz")
+"""Where `_wandb` of the config says how charts are drawn."""
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _put_artifact(kept: Kept, number: int, facts: dict[str, Any], contents: dict[str, Any]) -> None:
+    kept |= {f"artifact/{number}/{name}": _text(value) for name, value in facts.items()}
+    names = sorted(contents)
+    varies = {name for name in names if _plain_names(name) != name and not name.startswith("None-")}
+    if varies:  # the files that name these in their text vary with them
+        varies |= {name for name in names if name.endswith(".table.json") and not name.startswith(("media/", "None-", "t"))}
+        varies |= {name for name in names if name.endswith(".joined-table.json")}
+    digests = [(_plain_names(name), None if name in varies else contents[name]) for name in names]
+    if facts["type"] != "wandb-run-incremental-table":
+        kept[f"artifact/{number}/contents"] = _text(digests)
+        return
+    path = f"artifact/{facts['name']}/increments"  # of all versions: when one is built on which is a race within wandb
+    kept[path] = _text(sorted({*map(tuple, json.loads(kept.get(path, "[]"))), *digests}, key=str))
 
 
 def _fetch_run(kept: Kept, standin: Standin, doc: Doc) -> None:
@@ -115,7 +152,10 @@ def _fetch_run(kept: Kept, standin: Standin, doc: Doc) -> None:
     for number, row in enumerate(standin.rows(key)):
         _put_tree(kept, f"{run}/history/{number}", {name: item for name, item in row.items() if name not in TIMED})
     config = {name: item.get("value") for name, item in doc["config"].items()}
-    metrics = config.pop("_wandb", {}).get("m") or []
+    own = config.pop("_wandb", {})
+    for name in CHARTS:
+        kept |= {f"{run}/chart/{name}.{key}": _text(value) for key, value in own.get(name, {}).items()}
+    metrics = own.get("m") or []
     names = [metric.get("1") or metric.get("2") for metric in metrics]
     for name, metric in zip(names, metrics, strict=True):
         if isinstance(at := metric.get("5"), int):  # the step metric's place in the list, which is in no order
@@ -160,12 +200,33 @@ def _put_tree(kept: Kept, path: str, value: Any, depth: int = 20) -> None:
 def plain(kept: Kept, folder: Path) -> Kept:
     """Without what differs between any two runs."""
     left: Kept = {}
-    for path, text in kept.items():
+    clients: dict[str, int] = {}
+    for path, text in sorted(kept.items()):
         _, _, rest = path.partition("/metadata/")
         if rest and any(fnmatch.fnmatchcase(rest, pattern) for pattern in VARYING):
             continue
-        left[path] = text.replace(str(folder), "PROJECT")
+        text = _CLIENT_ID.sub(lambda found: f"artifact://{clients.setdefault(found[1], len(clients))}", text)
+        left[path] = _plain_names(text.replace(str(folder), "PROJECT"))
     return left
+
+
+_CLIENT_ID = re.compile(r"artifact://([a-z0-9]{100,})")
+"""An artifact that has no version yet."""
+
+
+def _plain_names(text: str) -> str:
+    """Without what is random or a time in the names of files: of arrays, increments, joined and linked tables."""
+    for pattern, plain_name in _RANDOM_NAMES.items():
+        text = re.sub(pattern, plain_name, text)
+    return text
+
+
+_RANDOM_NAMES = {
+    r"[0-9a-f]{20}\.npz": "X.npz",
+    r"\b(\d+|None)-\d{13}\.": r"\1-TIME.",
+    r"\bt([12])_\d{10,}\.": r"t\1_ID.",
+    r"media/tables/t_[a-z0-9]{8}\.": "media/tables/t_ID.",
+}
 
 
 def differing(theirs: Kept, ours: Kept) -> dict[str, tuple[str | None, str | None]]:

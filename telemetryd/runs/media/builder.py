@@ -70,6 +70,10 @@ class MediaBuilder:
         """Arguments with everything in them constructed."""
         return {name: self.build(argument) for name, argument in args.items()}
 
+    def logged_table(self, args: dict[str, Any]) -> Any:
+        """wandb's object of a table that was logged before, where it is still there."""
+        return self._tables.logged_object(args)
+
     def file(self, name: str, content: bytes) -> Path:
         """A temporary file of this name; it is there until the row is written."""
         if self._folder is None:
@@ -135,6 +139,7 @@ class MediaBuilder:
             wandb_tables.set_increment(made, *self._tables.before(args, key), args["sent"])
         json = wandb_private.media_json(run, key, made, _named_by(value, step))
         self._tables.add(args, key, step, json)
+        self._tables.keep(args, made)
         return json
 
     def _leaf(self, run: Any, key: str, value: Any, step: int) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from telemetryd.runs.limits import TABLES_KEPT
+from telemetryd.runs.limits import LINKED_ROWS_MAX, LINKED_TABLES_KEPT, TABLES_KEPT
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class TableLog:
         """Of a table in increments: the artifacts before its newest one."""
         self._fresh: set[tuple[str, int]] = set()
         """Made or remade by this worker."""
+        self._objects: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._read()
 
     def _read(self) -> None:
@@ -128,6 +129,17 @@ class TableLog:
         process = identity.rpartition("-")[0]
         same_key = [line.id for line in self._logged.values() if line.key == key and line.increment is not None]
         return bool(same_key) and same_key[-1].rpartition("-")[0] == process
+
+    def keep(self, args: dict[str, Any], made: Any) -> None:
+        """wandb's object of a table that was logged: what refers to the table afterwards refers to its artifact."""
+        if args.get("increment") is None and args["count"] <= LINKED_ROWS_MAX:
+            self._objects[args["id"], args["version"]] = made
+            while len(self._objects) > LINKED_TABLES_KEPT:
+                self._objects.popitem(last=False)
+
+    def logged_object(self, args: dict[str, Any]) -> Any:
+        """wandb's object of a table that was logged before; None where it is not kept, and a copy is made."""
+        return self._objects.get((args["id"], args["version"]))
 
     def clear(self) -> None:
         """The run is finished."""

@@ -46,6 +46,9 @@ def table(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Table with these rows. The types of its columns are those that the client found when they were added."""
     import wandb
 
+    logged = builder.logged_table(args)
+    if logged is not None:
+        return logged
     rows = rows_of(args, builder)
     kinds = [builder.build(kind) for kind in args["types"]]
     kinds = [wandb_tables.column_type(kind) if isinstance(kind, dict) else kind for kind in kinds]
