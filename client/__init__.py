@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from client import data_types, errors, helper, util
+from client import data_types, errors, helper, plot, util
 from client.alerts import AlertLevel
-from client import plot
 from client.api import finish, init, teardown
 from client.config import Config
 from client.errors import (
@@ -29,15 +28,15 @@ from client.errors import (
 )
 from client.media import Classes, Image, Plotly
 from client.names import NEVER
+from client.plot import plot_table, visualize
 from client.preinit import PreInitObject, before_init
 from client.process_wide import ensure_configured, login, require, setup
-from client.plot import plot_table, visualize
 from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
-from client.term import termerror, termlog, termsetup, termwarn
 from client.tables import EvalTable, JoinedTable, Table
+from client.term import termerror, termlog, termsetup, termwarn
 from client.version import VERSION
 
 __version__ = VERSION

@@ -45,7 +45,12 @@ class RichValueError(Exception):
 
 
 def encode_row_data(data: dict[str, Any]) -> bytes:
-    """The msgpack map of a `log` call's data.
+    """The msgpack map of a `log` call's data. Raises as `encode_values`."""
+    return encode_values(data)
+
+
+def encode_values(data: Any) -> bytes:
+    """The msgpack of dicts, lists and what may be in them.
 
     Raises TypeError for a value that wandb cannot store either, ValueError for a container that contains itself.
     """
@@ -178,7 +183,11 @@ def _leave_to_rich(value: Any) -> Any:
 
 def _refuse(value: Any) -> Any:
     name = figures.type_name(value)
-    if figures.is_matplotlib(value) or figures.is_plotly(value) or name.startswith("pandas.") and hasattr(value, "columns"):
+    if (
+        figures.is_matplotlib(value)
+        or figures.is_plotly(value)
+        or (name.startswith("pandas.") and hasattr(value, "columns"))
+    ):
         raise RichValueError
     for prefix, instead in _INSTEAD.items():
         if name.startswith(prefix):

@@ -103,4 +103,6 @@ def plot_table(
     holds texts. With `split_table` the table is shown in a section of its own. Raises Error for what is no Table."""
     if not isinstance(data_table, Table):
         raise Error(f"Expected `data_table` to be `wandb.Table` type, instead got {type(data_table).__name__}")
-    return CustomChart(data_table, CustomChartSpec(vega_spec_name, fields, string_fields or {}, split_table=split_table))
+    return CustomChart(
+        data_table, CustomChartSpec(vega_spec_name, fields, string_fields or {}, split_table=split_table)
+    )

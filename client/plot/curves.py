@@ -71,7 +71,9 @@ def _arguments(
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {lengths}")
     classes = _count_classes(true)
     if classes_to_plot is None and classes > columns:
-        raise IndexError(f"index {columns} is out of bounds for axis 1 with size {columns}: y_true has {classes} classes")
+        raise IndexError(
+            f"index {columns} is out of bounds for axis 1 with size {columns}: y_true has {classes} classes"
+        )
     return {
         "y_true": _captured(true),
         "y_probas": _captured(probas),
@@ -91,7 +93,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _shape(probas: Any) -> tuple[int, int]:
-    shape = getattr(probas, "shape", None)
+    shape: tuple[int, ...] | None = getattr(probas, "shape", None)
     if shape is None:
         shape = (len(probas), len(probas[0])) if probas and hasattr(probas[0], "__len__") else (0,)
     if len(shape) != 2:
@@ -115,5 +117,3 @@ def _captured(value: Any) -> Any:
     if kind and kind in "biuf":
         return arrays.capture(value)
     return cells.captured(value.tolist() if hasattr(value, "tolist") else value)
-
-

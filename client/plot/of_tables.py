@@ -9,7 +9,7 @@ from client.tables import Table
 def line(
     table: Table, x: str, y: str, stroke: str | None = None, title: str = "", split_table: bool = False
 ) -> CustomChart:
-    """Lines: `x` and `y` are columns, `stroke` the column by which lines are told apart. Raises Error without a Table."""
+    """Lines: `x` and `y` are columns, `stroke` the one that tells lines apart. Raises Error without a Table."""
     fields = {"x": x, "y": y, "stroke": stroke}
     return plot_table("wandb/line/v0", table, fields, {"title": title}, split_table)
 

@@ -4,7 +4,7 @@
 
 `data` is the msgpack of the rows where all cells are numbers, str, bool and None; `rows` are rows with other cells, see
 cells.py. `types` are wandb's JSON forms by column; those at the indexes `infer` are only told in full by wandb's own
-objects in the cells. `increment` and `sent` stand for log_mode "INCREMENTAL": the rows are those after the first `sent`.
+objects in the cells. `increment` and `sent` stand for log_mode "INCREMENTAL": the rows are those after `sent` others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from client.media.base import Part
 from client.payload import Payload
 from client.tables import cells, types
 from client.tables.keys import LinkType
-from client.values import encode_row_data
+from client.values import encode_values
 
 if TYPE_CHECKING:
     from client.tables.table import Table
@@ -41,12 +41,12 @@ def arguments(table: Table) -> dict[str, Any]:
         "sent": begin if incremental else None,
     }
     default = (10000, 200000)
-    if (table.MAX_ROWS, table.MAX_ARTIFACT_ROWS) != default:
+    if default != (table.MAX_ROWS, table.MAX_ARTIFACT_ROWS):
         args["max_rows"] = [table.MAX_ROWS, table.MAX_ARTIFACT_ROWS]
     if table._has_special:
         args["rows"] = [[cells.captured(value) for value in row] for row in rows]
     else:
-        args["data"] = Payload.of(encode_row_data(rows))
+        args["data"] = Payload.of(encode_values(rows))
     state.sent(len(table.data))
     return args
 

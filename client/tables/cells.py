@@ -74,7 +74,7 @@ def _numpy_scalar(value: Any) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """An array of numbers as it is; one of anything else as a list, which wandb makes an array again where it needs it."""
+    """An array of numbers as it is; one of anything else as a list, of which wandb makes an array where needed."""
     if tensors.is_torch(value) or value.dtype.kind in "biuf":
         return arrays.capture(value)
     return captured(value.tolist())

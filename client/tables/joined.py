@@ -12,8 +12,8 @@ from client.tables.table import Table
 class JoinedTable(Media):
     """Two tables and the column, or the two columns, by which they are joined.
 
-    W&B keeps joined tables in artifacts: `run.log` of one needs a run that is online. Raises ValueError for a table that
-    is no Table and no path to one (".table.json"), and for a key that is no str and no list of two.
+    Raises ValueError for a table that is no Table and no path to one in an artifact (".table.json"), and for a key that
+    is no str and no list of two.
     """
 
     _log_type = "joined-table"
@@ -45,6 +45,6 @@ class EvalTable:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise UnsupportedError(
-            "EvalTable is not supported by telemetryd: wandb writes it from the logging process to Weave, not to the run."
-            " Log the same rows with Table, or use weave in the training process itself"
+            "EvalTable is not supported by telemetryd: wandb writes it from the logging process to Weave, not to the"
+            " run. Log the same rows with Table, or use weave in the training process itself"
         )

@@ -1,4 +1,5 @@
-"""What links tables: keys and row indexes that know their table, and the column types that carry them."""
+"""What links tables: keys and row indexes that know their table, and the types of columns of these, or of tables."""
+# ruff: noqa: D102 - the methods of types are those of Type, which documents them
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from client.tables import types
 
 if TYPE_CHECKING:
-    from client.tables.table import ColumnKey, Table
+    from client.tables.table import Table
+    from client.tables.typed_rows import ColumnKey
 
 
 class TableKey(str):
@@ -66,7 +68,7 @@ class LinkType(types.Type):
 
     def is_same(self, other: types.Type) -> bool:
         """Whether both name rows of the same table by the same column."""
-        return type(other) is type(self) and other.table is self.table and other.col_name == self.col_name  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.table is self.table and other.col_name == self.col_name
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, types.Type) and self.is_same(other)
@@ -99,3 +101,27 @@ class ForeignIndexType(LinkType):
 
     def assign_type(self, other: types.Type) -> types.Type:
         return self if isinstance(other, types.NumberType) or self.is_same(other) else types.INVALID
+
+
+class TableType(types.Type):
+    """A column of tables, by the types of their columns."""
+
+    name = "table"
+
+    def __init__(self, columns: types.Type) -> None:
+        super().__init__()
+        self.columns = columns
+        self.params["column_types"] = columns
+
+    def assign_type(self, other: types.Type) -> types.Type:
+        if isinstance(other, TableType):
+            columns = self.columns.assign_type(other.columns)
+            if not isinstance(columns, types.InvalidType):
+                return TableType(columns)
+        return types.INVALID
+
+    def to_wire(self) -> types.WireType:
+        return {"wb_type": self.name}
+
+    def needs_objects(self) -> bool:
+        return True

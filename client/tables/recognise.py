@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from client.tables import types
+from client.tables import compound, types
 
 _ARTIFACT = "wandb-artifact://"
 
@@ -29,10 +29,10 @@ _BY_CLASS: dict[type, Callable[[Any], types.Type]] = {
     float: lambda value: types.NUMBER if value == value else types.NONE,
     datetime.datetime: lambda value: types.TIMESTAMP,
     datetime.date: lambda value: types.TIMESTAMP,
-    list: lambda value: types.ListType.of(value),
-    tuple: lambda value: types.ListType.of(value),
-    set: lambda value: types.ListType.of(list(value)),
-    frozenset: lambda value: types.ListType.of(list(value)),
+    list: lambda value: compound.ListType.of(value),
+    tuple: lambda value: compound.ListType.of(value),
+    set: lambda value: compound.ListType.of(list(value)),
+    frozenset: lambda value: compound.ListType.of(list(value)),
 }
 
 _BARE: dict[type, Callable[[], types.Type]] = {
@@ -43,11 +43,11 @@ _BARE: dict[type, Callable[[], types.Type]] = {
     str: lambda: types.STRING,
     datetime.datetime: lambda: types.TIMESTAMP,
     datetime.date: lambda: types.TIMESTAMP,
-    list: types.ListType,
-    tuple: types.ListType,
-    set: types.ListType,
-    frozenset: types.ListType,
-    dict: lambda: types.DictType({}),
+    list: compound.ListType,
+    tuple: compound.ListType,
+    set: compound.ListType,
+    frozenset: compound.ListType,
+    dict: lambda: compound.DictType({}),
 }
 
 
@@ -64,7 +64,7 @@ def type_of(value: Any) -> types.Type:
     if isinstance(value, dict) and value.get("_type") == "artifactVersion":
         return types.ArtifactVersionType()
     if kind is dict:
-        return types.DictType({key: type_of(item) for key, item in value.items()})
+        return compound.DictType({key: type_of(item) for key, item in value.items()})
     own = getattr(value, "_column_type", None)  # tables, keys, media: they say it themselves
     if own is not None and kind.__module__.partition(".")[0] == "client":
         own = own()
@@ -77,10 +77,10 @@ def type_of(value: Any) -> types.Type:
 
 def _numpy_type(value: Any, kind: type) -> types.Type | None:
     bare = _bare_numpy_type(kind)
-    return types.ArrayType(value.shape) if bare is _ARRAY else bare
+    return compound.ArrayType(value.shape) if bare is _ARRAY else bare
 
 
-_ARRAY = types.ArrayType([])
+_ARRAY = compound.ArrayType([])
 
 
 def _bare_numpy_type(kind: type) -> types.Type | None:
@@ -108,10 +108,10 @@ def type_from_dtype(dtype: Any) -> types.Type:
         return _type_from_class(dtype)
     if isinstance(dtype, list):
         if len(dtype) > 1:
-            return types.UnionType([type_from_dtype(each) for each in dtype])
-        return types.ListType(type_from_dtype(dtype[0])) if dtype else types.ListType()
+            return compound.UnionType([type_from_dtype(each) for each in dtype])
+        return compound.ListType(type_from_dtype(dtype[0])) if dtype else compound.ListType()
     if isinstance(dtype, dict):
-        return types.DictType({key: type_from_dtype(each) for key, each in dtype.items()})
+        return compound.DictType({key: type_from_dtype(each) for key, each in dtype.items()})
     return types.ConstType(dtype)
 
 
@@ -137,3 +137,6 @@ def is_dataframe(value: Any) -> bool:
     """Whether it is a pandas.DataFrame."""
     kind = getattr(sys.modules.get("pandas"), "DataFrame", None)
     return isinstance(kind, type) and isinstance(value, kind)
+
+
+types.type_of = type_of

@@ -179,5 +179,5 @@ TABLES_KEPT = 10_000
 
 LINKED_TABLES_KEPT = 16
 LINKED_ROWS_MAX = 10_000
-"""Logged tables kept as wandb's objects, and their rows at most: another table that is linked to one of them then refers
-to its artifact instead of holding a copy. Programs log what belongs together one after the other."""
+"""Logged tables kept as wandb's objects, and their rows at most: another table that is linked to one of them then
+refers to its artifact instead of holding a copy. Programs log what belongs together one after the other."""

@@ -70,7 +70,9 @@ def increments_named_at(time_ns: int) -> Iterator[None]:
 
     module: Any = incremental_table_util
     if getattr(module, "time", None) is not time:
-        log.warning("wandb_private_changed reason=%r effect=%r", "increments' names", "a replay may repeat an increment")
+        log.warning(
+            "wandb_private_changed reason=%r effect=%r", "increments' names", "a replay may repeat an increment"
+        )
         yield
         return
     module.time = _Clock(time_ns)

@@ -144,7 +144,8 @@ for name in ("HistoryBatch", "Published", "publish_output", "publish_summary", "
     setattr(wandb_private, name, changed)
 here = Path.cwd()
 sink = WandbSink(RunSpec("fallback", directory=str(here)), Notebook(here / "notes.json", 1, "keep"),
-                 fallback_dir=here, start_time_ns=1, media=MediaBuilder(BlobStore(here / "blobs"), KINDS, TableLog(here / "tables")))
+                 fallback_dir=here, start_time_ns=1,
+                 media=MediaBuilder(BlobStore(here / "blobs"), KINDS, TableLog(here / "log")))
 started = sink.open()
 for step in range(0, 30, 3):
     sink.row(FinishedRow(step, 1_000_000_000 * step, {"a": step, "n": {"x": [1]}}))

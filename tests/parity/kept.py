@@ -134,7 +134,9 @@ def _put_artifact(kept: Kept, number: int, facts: dict[str, Any], contents: dict
     names = sorted(contents)
     varies = {name for name in names if _plain_names(name) != name and not name.startswith("None-")}
     if varies:  # the files that name these in their text vary with them
-        varies |= {name for name in names if name.endswith(".table.json") and not name.startswith(("media/", "None-", "t"))}
+        varies |= {
+            name for name in names if name.endswith(".table.json") and not name.startswith(("media/", "None-", "t"))
+        }
         varies |= {name for name in names if name.endswith(".joined-table.json")}
     digests = [(_plain_names(name), None if name in varies else contents[name]) for name in names]
     if facts["type"] != "wandb-run-incremental-table":

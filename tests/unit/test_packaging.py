@@ -27,6 +27,7 @@ ONE_DOOR = {
         "telemetryd/runs/wandb_private.py",
         "telemetryd/runs/wandb_file.py",  # the message types of the file alone
         "telemetryd/runs/media/door.py",  # the media classes alone
+        "telemetryd/runs/wandb_tables.py",  # what tables keep private
     },
 }
 """Foreign libraries and the files that may import them: how such a library behaves is dealt with there alone."""

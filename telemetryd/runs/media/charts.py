@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from telemetryd.runs.media import door
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.errors import ENCODER_MISSING, REFUSED, MediaLostError
 
@@ -12,23 +13,21 @@ INSTALL = "pip install 'telemetryd[plots]'"
 
 def custom_chart(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.plot.CustomChart; its table is still what to construct, because it may have been logged before."""
-    from wandb.plot.custom_chart import CustomChart, CustomChartSpec
-
-    spec = CustomChartSpec(
+    chart_spec, _ = door.chart_specs()
+    spec = chart_spec(
         spec_name=args["spec_name"],
         fields=builder.build(args["fields"]),
         string_fields=builder.build(args["string_fields"]),
         panel_type=args["panel_type"],
         split_table=args["split_table"],
     )
-    return CustomChart(table=args["table"], spec=spec)
+    return door.plot().CustomChart(table=args["table"], spec=spec)
 
 
 def visualize(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.plot.Visualize, with its table as above."""
-    from wandb.plot.viz import Visualize, VisualizeSpec
-
-    return Visualize(table=args["table"], spec=VisualizeSpec(name=args["name"]))
+    _, panel_spec = door.chart_specs()
+    return door.plot().Visualize(table=args["table"], spec=panel_spec(name=args["name"]))
 
 
 def pr_curve(args: dict[str, Any], builder: MediaBuilder) -> Any:
@@ -42,12 +41,12 @@ def roc_curve(args: dict[str, Any], builder: MediaBuilder) -> Any:
 
 
 def _curve(name: str, arguments: dict[str, Any]) -> Any:
-    import wandb
-
     try:
-        chart = getattr(wandb.plot, name)(**arguments)
-    except (ImportError, wandb.Error) as error:
-        raise MediaLostError(ENCODER_MISSING, f"{error}; {INSTALL} beside the daemon") from error
+        chart = getattr(door.plot(), name)(**arguments)
+    except Exception as error:
+        if isinstance(error, ImportError) or door.is_wandb_error(error):
+            raise MediaLostError(ENCODER_MISSING, f"{error}; {INSTALL} beside the daemon") from error
+        raise
     if chart is None:
         raise MediaLostError(REFUSED, f"wandb.plot.{name} made no chart of its arguments")
     return chart

@@ -22,3 +22,18 @@ def is_wandb_error(error: BaseException) -> bool:
 def is_wandb_table(value: Any) -> bool:
     """Whether it is wandb's own table, already made."""
     return type(value).__module__.startswith("wandb.") and type(value).__name__ == "Table"
+
+
+def plot() -> Any:
+    """wandb.plot, which has every chart."""
+    import wandb.plot
+
+    return wandb.plot
+
+
+def chart_specs() -> Any:
+    """(CustomChartSpec, VisualizeSpec)."""
+    from wandb.plot.custom_chart import CustomChartSpec
+    from wandb.plot.viz import VisualizeSpec
+
+    return CustomChartSpec, VisualizeSpec

@@ -2,8 +2,7 @@
 
 wandb keeps that in the Table object, which lives in the training process; here it must survive the worker:
 
-    <state>/workers/<run>.tables    a JSON line for each table logged: {"id", "version", "increment", "key", "step", "json",
-                                    "before"}; written before the row that it belongs to
+    <state>/workers/<run>.tables    a JSON line for each table logged (Logged), written before its row
 
 Invariants
 * A table that has not changed since it was logged is answered with what wandb made of it then: no new file, no new
@@ -117,7 +116,9 @@ class TableLog:
         identity, version, increment = args["id"], args["version"], args["increment"]
         line = self._logged.get((identity, version))
         if line is not None and line.increment != increment:
-            return line.json["increment_num"] + 1, self._paths_before(Logged(identity, version, increment, key, 0, {}), line)
+            return line.json["increment_num"] + 1, self._paths_before(
+                Logged(identity, version, increment, key, 0, {}), line
+            )
         if line is not None:  # the same, written again
             return line.json["increment_num"] or None, list(self._paths.get(identity, []))
         if increment:

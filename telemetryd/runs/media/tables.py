@@ -12,6 +12,7 @@ import msgspec
 
 from client.protocol.records import decode_ext
 from telemetryd.runs import wandb_tables
+from telemetryd.runs.media import door
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.wire_values import revive
 
@@ -44,15 +45,13 @@ def rows_of(args: dict[str, Any], builder: MediaBuilder) -> list[list[Any]]:
 
 def table(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Table with these rows. The types of its columns are those that the client found when they were added."""
-    import wandb
-
     logged = builder.logged_table(args)
     if logged is not None:
         return logged
     rows = rows_of(args, builder)
     kinds = [builder.build(kind) for kind in args["types"]]
     kinds = [wandb_tables.column_type(kind) if isinstance(kind, dict) else kind for kind in kinds]
-    made = wandb.Table(columns=args["columns"], data=[], dtype=kinds, optional=False, log_mode=args["mode"])
+    made = door.data_types().Table(columns=args["columns"], data=[], dtype=kinds, optional=False, log_mode=args["mode"])
     made.data = Increment(rows, args["sent"]) if args.get("sent") else rows
     if "max_rows" in args:
         made.MAX_ROWS, made.MAX_ARTIFACT_ROWS = args["max_rows"]
@@ -67,9 +66,7 @@ def column_link(args: dict[str, Any], builder: MediaBuilder) -> Any:
 
 def joined_table(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.JoinedTable."""
-    from wandb.data_types import JoinedTable
-
-    return JoinedTable(**builder.arguments(args))
+    return door.data_types().JoinedTable(**builder.arguments(args))
 
 
 def moment(args: dict[str, Any], builder: MediaBuilder) -> datetime.datetime:
@@ -96,4 +93,5 @@ def decimal_number(args: dict[str, Any], builder: MediaBuilder) -> decimal.Decim
 
 def enum_member(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """A member of an enumeration: wandb stores its name in one file and its value in the other."""
-    return Enum("Enum", {args["name"]: builder.build(args["value"])})[args["name"]]
+    made: Any = Enum("Enum", {args["name"]: builder.build(args["value"])})  # type: ignore[misc]
+    return made[args["name"]]

@@ -18,7 +18,9 @@ run.log({"series": series, "other": wandb.plot.line_series([[0], [1, 2]], [[1], 
 truth, guesses = [0, 1, 2, 2, 1], [0, 2, 2, 2, 1]
 run.log({"confusion": wandb.plot.confusion_matrix(y_true=truth, preds=guesses, class_names=["a", "b", "c"])})
 probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
-matrix = wandb.plot.confusion_matrix(probs=probabilities, y_true=np.array([0, 1, 1]), title="By chance", split_table=True)
+matrix = wandb.plot.confusion_matrix(
+    probs=probabilities, y_true=np.array([0, 1, 1]), title="By chance", split_table=True
+)
 probabilities[:] = 0
 run.log({"deep": {"matrix": matrix, "n": 1}})
 run.log({"custom": wandb.plot_table("me/chart", table, {"x": "step"}, {"title": "Mine"})})

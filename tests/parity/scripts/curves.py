@@ -14,6 +14,12 @@ run.log(
     }
 )
 run.log({"some": wandb.plot.roc_curve(truth.tolist(), scores.tolist(), classes_to_plot=[0, 2])})
-run.log({"words": wandb.plot.pr_curve(["n", "y", "n", "y"], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]], interp_size=5)})
+run.log(
+    {
+        "words": wandb.plot.pr_curve(
+            ["n", "y", "n", "y"], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]], interp_size=5
+        )
+    }
+)
 truth[:] = 0
 run.finish()

@@ -15,5 +15,11 @@ try:
     joined = wandb.JoinedTable(people, orders, 5)
 except ValueError as error:
     print(error)
-run.log({"joined": wandb.JoinedTable(wandb.Table(columns=["k"], data=[["a"]]), wandb.Table(columns=["k"], data=[["a"]]), "k")})
+run.log(
+    {
+        "joined": wandb.JoinedTable(
+            wandb.Table(columns=["k"], data=[["a"]]), wandb.Table(columns=["k"], data=[["a"]]), "k"
+        )
+    }
+)
 run.finish()

@@ -12,7 +12,13 @@ rows[0][0] = 99
 run.log({"table": table, "loss": 1.0})
 table.add_data(1, float("nan"), "added after the log", True, None)
 run.log({"table": table})
-run.log({"empty": wandb.Table(columns=[]), "default": wandb.Table(), "int names": wandb.Table(columns=[1, 2], data=[[1, 2]])})
+run.log(
+    {
+        "empty": wandb.Table(columns=[]),
+        "default": wandb.Table(),
+        "int names": wandb.Table(columns=[1, 2], data=[[1, 2]]),
+    }
+)
 run.log({"array": wandb.Table(columns=["a", "b"], data=np.array([[1.5, 2], [np.nan, 3]], dtype=np.float32))})
 run.log({"two": table, "same": table}, step=20)
 run.log({"tables/in a folder": wandb.Table(columns=["a"], data=[[10**25], [float("inf")], [-1]])}, step=30, commit=True)
@@ -20,7 +26,9 @@ run.log({"tables/in a folder": wandb.Table(columns=["a"], data=[[10**25], [float
 cells = wandb.Table(columns=["when", "array", "numpy", "list", "dict", "decimal"], allow_mixed_types=True)
 utc = datetime.timezone.utc
 buffer = np.arange(6.0).reshape(2, 3)
-cells.add_data(datetime.datetime(2020, 1, 1, 3, 4, 5, 600), buffer, np.float32(0.1), [1, 2], {"a": 1}, decimal.Decimal("1.5"))
+cells.add_data(
+    datetime.datetime(2020, 1, 1, 3, 4, 5, 600), buffer, np.float32(0.1), [1, 2], {"a": 1}, decimal.Decimal("1.5")
+)
 cells.add_data(datetime.datetime(2020, 1, 1, tzinfo=utc), None, np.int64(3), [], {"a": None}, None)
 cells.add_data(datetime.date(2020, 1, 1), None, np.bool_(True), (1, 2), {1: 2}, print)
 cells.add_data(np.datetime64("2020-01-01"), None, np.str_("text"), {1}, {"b": [np.float32(1)]}, b"bytes")
