@@ -35,7 +35,7 @@ from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
-from client.tables import EvalTable, JoinedTable, Table
+from client.tables import JoinedTable, Table
 from client.term import termerror, termlog, termsetup, termwarn
 from client.version import VERSION
 
@@ -99,7 +99,6 @@ __all__ = [
     "Config",
     "ConfigError",
     "Error",
-    "EvalTable",
     "FinishReport",
     "Image",
     "JoinedTable",

@@ -12,13 +12,12 @@ from client.media import (
     Plotly,
     WBValue,
 )
-from client.tables import EvalTable, JoinedTable, Table
+from client.tables import JoinedTable, Table
 
 __all__ = [
     "BatchableMedia",
     "BoundingBoxes2D",
     "Classes",
-    "EvalTable",
     "Image",
     "ImageMask",
     "JoinedTable",

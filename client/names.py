@@ -9,6 +9,7 @@ _INTEGRATION = "it imports wandb into the training process; write a callback of 
 _INTERNAL = "it is part of wandb's own package, which only the daemon has"
 
 NEVER = {
+    "EvalTable": "its rows go to Weave and not to the run, from the process that logs; use client.Table",
     "agents": f"{_INTERNAL}; use `telemetryd agent`",
     "analytics": _INTERNAL,
     "apis": f"{_INTERNAL}; use client.Api",

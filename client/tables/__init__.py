@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.tables.joined import EvalTable, JoinedTable
+from client.tables.joined import JoinedTable
 from client.tables.table import Table
 
-__all__ = ["EvalTable", "JoinedTable", "Table"]
+__all__ = ["JoinedTable", "Table"]

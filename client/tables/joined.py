@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.errors import UnsupportedError
 from client.media.base import Media
 from client.tables.table import Table
 
@@ -38,13 +37,3 @@ class JoinedTable(Media):
         return bool(self._table1 == other._table1 and self._table2 == other._table2)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-class EvalTable:
-    """wandb's preview of a table that goes to Weave and not to the run: not available. Raises UnsupportedError."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise UnsupportedError(
-            "EvalTable is not supported by telemetryd: wandb writes it from the logging process to Weave, not to the"
-            " run. Log the same rows with Table, or use weave in the training process itself"
-        )

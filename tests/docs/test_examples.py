@@ -47,14 +47,23 @@ def test_the_demo_delivers_every_row_and_says_where_it_is(isolated: Path, tmp_pa
     (file,) = wandb_files(isolated / "runs")
     rows = list(history_rows(file))
     logged = [row for _, row in rows]
-    assert [step for step, _ in rows] == list(range(920))  # 45 batches and one validation in each of 20 epochs
+    assert [step for step, _ in rows] == list(
+        range(921)
+    )  # 45 batches and one validation in each of 20 epochs, pictures
     assert [row["global_step"] for row in logged if "train/loss" in row] == list(range(1, 901))
     assert [row["epoch"] for row in logged if "val/accuracy" in row] == list(range(20))
-    assert logged[-1]["val/accuracy"] > 0.95
+    assert logged[-2]["val/accuracy"] > 0.95
+    pictures = logged[-1]
+    assert (pictures["predictions"]["_type"], pictures["predictions"]["count"]) == ("images/separated", 16)
+    assert pictures["confidence"]["_type"] == "histogram"
+    assert [pictures[key]["_type"] for key in ("confusion_table", "mistakes")] == ["table-file", "table-file"]
+    assert pictures["mistakes"]["nrows"] == round(360 * (1 - logged[-2]["val/accuracy"]))
+    media = [file.suffix for file in (file.parent / "files" / "media").rglob("*") if file.is_file()]
+    assert sorted(set(media)) == [".json", ".png"]
     metrics = [record.metric for record in records(file) if record.WhichOneof("record_type") == "metric"]
     assert {metric.step_metric or "none" for metric in metrics} == {"none", "global_step"}
     assert {"global_step", "train/*", "val/*"} <= {metric.name or metric.glob_name for metric in metrics}
-    assert said.count("920 offered = 920 delivered + 0 dropped + 0 pending") == 1
+    assert said.count("921 offered = 921 delivered + 0 dropped + 0 pending") == 1
     assert "rows offered" not in said  # the script's own report, which the launcher's stands for
     assert f"where    {file.parent}\n" in said
     assert f"wandb sync {file.parent}\n" in said

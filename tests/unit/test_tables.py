@@ -168,9 +168,7 @@ def test_the_summary_shows_a_chart_under_the_key_of_its_table() -> None:
     assert sorted(recorded.run.summary) == ["Custom Chart Tables/chart_table", "deep.other_table"]
 
 
-def test_what_cannot_be_had_says_what_to_use() -> None:
-    with pytest.raises(client.UnsupportedError, match="Log the same rows with Table"):
-        client.EvalTable(columns=["a"])
+def test_a_joined_table_checks_its_tables_and_key() -> None:
     with pytest.raises(ValueError, match="join_key"):
         client.JoinedTable(client.Table(), client.Table(), 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="table2"):
