@@ -17,6 +17,7 @@ from client import data_types, errors, helper, plot, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
 from client.config import Config
+from client.data_types import Audio, Classes, Graph, Histogram, Html, Image, Molecule, Object3D, Plotly, Video, box3d
 from client.errors import (
     CommError,
     ConfigError,
@@ -26,7 +27,6 @@ from client.errors import (
     UnsupportedError,
     UsageError,
 )
-from client.media import Classes, Image, Plotly
 from client.names import NEVER
 from client.plot import plot_table, visualize
 from client.preinit import PreInitObject, before_init
@@ -66,15 +66,7 @@ _NOT_YET = frozenset(
         "Api",
         "Artifact",
         "ArtifactTTL",
-        "Audio",
-        "Graph",
-        "Histogram",
-        "Html",
-        "Molecule",
-        "Object3D",
-        "Video",
         "agent",
-        "box3d",
         "controller",
         "restore",
         "sweep",
@@ -94,16 +86,22 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlertLevel",
+    "Audio",
     "Classes",
     "CommError",
     "Config",
     "ConfigError",
     "Error",
     "FinishReport",
+    "Graph",
+    "Histogram",
+    "Html",
     "Image",
     "JoinedTable",
     "MissingFeatureError",
+    "Molecule",
     "NoAnswerError",
+    "Object3D",
     "Plotly",
     "Run",
     "Settings",
@@ -111,7 +109,9 @@ __all__ = [
     "Table",
     "UnsupportedError",
     "UsageError",
+    "Video",
     "alert",
+    "box3d",
     "config",
     "data_types",
     "define_metric",

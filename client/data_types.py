@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-from client.media import (
-    BatchableMedia,
-    BoundingBoxes2D,
-    Classes,
-    Image,
-    ImageMask,
-    Media,
-    Plotly,
-    WBValue,
-)
+from typing import Any
+
+from client.errors import MissingFeatureError
+from client.media.audio import Audio
+from client.media.base import BatchableMedia, Media, WBValue
+from client.media.boxes import BoundingBoxes2D
+from client.media.classes import Classes
+from client.media.graph import Graph, Node
+from client.media.histogram import Histogram
+from client.media.html import Html
+from client.media.image import Image
+from client.media.mask import ImageMask
+from client.media.molecule import Molecule
+from client.media.object3d import Object3D, box3d
+from client.media.plotly import Plotly
+from client.media.video import Video
 from client.tables import JoinedTable, Table
 
+_INSTEAD = {
+    "Bokeh": "save the plot as a page and log Html(path)",
+    "EvalTable": "log a Table",
+    "PartitionedTable": "log a Table",
+    "WBTraceTree": "log its spans as numbers and str",
+    "_SavedModel": "save the model to a file of your own",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _INSTEAD:
+        raise MissingFeatureError(f"wandb.data_types.{name} is not supported by telemetryd: {_INSTEAD[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
+    "Audio",
     "BatchableMedia",
     "BoundingBoxes2D",
     "Classes",
+    "Graph",
+    "Histogram",
+    "Html",
     "Image",
     "ImageMask",
     "JoinedTable",
     "Media",
+    "Molecule",
+    "Node",
+    "Object3D",
     "Plotly",
     "Table",
+    "Video",
     "WBValue",
+    "box3d",
 ]

@@ -259,13 +259,25 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
             yield here, item
 
 
-_LOG_TYPES = {"Image": "image-file", "Plotly": "plotly-file", "Table": "table-file", "Visualize": "table-file"}
+_LOG_TYPES = {
+    "Audio": "audio-file",
+    "Graph": "graph-file",
+    "Html": "html-file",
+    "Image": "image-file",
+    "JoinedTable": "joined-table",
+    "Molecule": "molecule-file",
+    "Object3D": "object3D-file",
+    "Plotly": "plotly-file",
+    "Table": "table-file",
+    "Video": "video-file",
+    "Visualize": "table-file",
+}
 _CHARTS = frozenset({"CustomChart", "pr_curve", "roc_curve"})
 
 
 def media_shown(media: Media) -> dict[str, Any]:
     """What can be said of a media value before it is encoded: its type, and its caption. W&B has its file, too."""
-    shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind, media.kind)}
+    shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind.partition(".")[0], media.kind.lower())}
     if media.kind in _CHARTS:
         shown["_type"] = "table-file"
     if media.args.get("mode") == "INCREMENTAL":

@@ -396,6 +396,10 @@ class WandbSink:
         """Rows and published records so far."""
         return Position(self._rows, dict(self._published.counts) if self._published else {})
 
+    def media_lost(self) -> dict[str, int]:
+        """Media values lost by reason."""
+        return self._media.lost
+
     def look(self) -> None:
         """Count what can be read back now."""
         self._tally.update()

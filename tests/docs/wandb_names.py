@@ -23,8 +23,7 @@ BEGIN, END = "<!-- names: written by tests.docs.wandb_names -->", "<!-- end of n
 
 TO_COME = frozenset(
     {
-        "Api", "Artifact", "ArtifactTTL", "Audio", "Graph", "Histogram", "Html", "Molecule",
-        "Object3D", "Video", "agent", "box3d", "controller", "restore", "sweep",
+        "Api", "Artifact", "ArtifactTTL", "agent", "controller", "restore", "sweep",
     }
 )  # fmt: skip
 """Names of the module that are not there yet."""
