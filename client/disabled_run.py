@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import html
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -183,7 +184,13 @@ class DisabledRun:
     def restore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def save(self, *args: Any, **kwargs: Any) -> bool:
+    def save(
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: Literal["live", "now", "end"] = "live",
+        glob: bool = True,
+    ) -> bool | list[str]:
         """False: nothing was saved."""
         return False
 

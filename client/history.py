@@ -24,9 +24,12 @@ from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any, NamedTuple
 
+import msgspec
+
 from client import rich
 from client.errors import UsageError
 from client.limits import KEY_SETS_KEPT
+from client.payload import Payload
 from client.protocol.records import Arrived, Await, Record, Row, encode
 from client.rich import Place as PlaceBytes
 from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
@@ -125,6 +128,10 @@ class History:
     def _encode_rich(self, data: Any, step: Any) -> bytes:
         # wandb names media files by its own next step, also when the caller gives another one.
         return rich.encode(data, self._place_bytes, self.steps.next if step is not None else None)
+
+    def encode_payload(self, payload: Payload) -> msgspec.Raw:
+        """Bytes as they stand in a record that is emitted next: within it, or journaled here and named by it."""
+        return msgspec.Raw(rich.encode(payload, self._place_bytes))
 
     def emit(self, record: Record, change: Callable[[SummaryMirror], None] | None = None) -> None:
         """Append a record that is no row, behind the rows logged so far; `change` does to the mirror what it says."""

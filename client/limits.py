@@ -115,6 +115,15 @@ CONFIG_IN_HELLO_BYTES = 256 << 10
 TERM_MESSAGES_KEPT = 1000
 """Texts remembered for `termlog(repeat=False)`, as in wandb: a program may make texts without end."""
 
+SAVE_ALONG_BYTES = 1 << 20
+"""Content of a file saved "live" or "end" that goes along although the daemon may see the file: a millisecond."""
+
+SAVE_MAX_BYTES = 1 << 30
+"""The largest content that `save` sends along: a quarter of the spool. Larger files are artifacts, or linked."""
+
+SAVE_LIVE_PERIOD_S = 10.0
+"""How often files saved "live" are looked at for a daemon on another machine, as wandb-core does by default."""
+
 WATCH_FILL_PERIOD_S = 0.05
 """How often the thread of `watch` looks whether a step's row was closed while it has nothing to compute."""
 

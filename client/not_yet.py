@@ -15,7 +15,6 @@ INSTEAD = {
     "log_code": FILES,
     "log_model": FILES,
     "restore": FILES,
-    "save": FILES,
     "upsert_artifact": FILES,
     "use_artifact": FILES,
     "use_model": FILES,
@@ -57,10 +56,6 @@ class NotYet:
     def restore(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         raise unsupported("restore")
-
-    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("save")
 
     def upsert_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""

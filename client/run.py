@@ -26,6 +26,7 @@ from client.protocol import records
 from client.protocol.messages import Report, RunSpec
 from client.report import FinishReport, finish_report
 from client.run_actions import RunActions
+from client.run_files import RunFiles
 from client.settings import RunSettings
 from client.stream import Stream
 from client.summary import Summary, SummaryStore, as_shown
@@ -35,7 +36,7 @@ from client.values import encode_row_data
 _living: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
-class Run(RunActions):
+class Run(RunActions, RunFiles):
     """A run, as in wandb: `log`, `config`, `summary`, `define_metric`, `finish`, and what it is called.
 
     Thread-safe. In a forked child the run is silent: `log` counts the call and returns.
@@ -167,6 +168,8 @@ class Run(RunActions):
                 deadline_s = time.monotonic() + timeout_s
                 if self._watching is not None:
                     self._watching.drain(timeout_s)
+                if self._saving is not None:
+                    self._saving.close()
                 self._history.end("finished")
                 self._stream.record(records.End(time.time_ns(), exit_code, implicit))
                 try:
@@ -210,6 +213,8 @@ class Run(RunActions):
         self._history.orphan()
         if self._watching is not None:
             self._watching.orphan()
+        if self._saving is not None:
+            self._saving.orphan()
 
 
 def print_once(run: Run, report: FinishReport) -> None:

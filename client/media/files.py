@@ -21,6 +21,11 @@ def is_reference(path: object) -> bool:
 
 
 def capture(path: str | os.PathLike[str]) -> Part:
+    """A file as part of a media value: its name and a copy of its content. Raises OSError as `open` does."""
+    return Part("file", name=Path(path).name[-NAME_MAX_CHARS:], data=content(path))
+
+
+def content(path: str | os.PathLike[str]) -> Payload:
     """A copy of the file's content. Raises OSError as `open` does.
 
     The file is read here, on the caller's thread, into the place from which the sender ships it: as wandb does, which
@@ -37,5 +42,4 @@ def capture(path: str | os.PathLike[str]) -> Part:
                     break
                 done += count
 
-        content = Payload.filled(size, fill) if size else Payload.of(b"")
-    return Part("file", name=Path(path).name[-NAME_MAX_CHARS:], data=content)
+        return Payload.filled(size, fill) if size else Payload.of(b"")

@@ -137,6 +137,19 @@ class Pins(Record, tag="pin"):
     keys: list[str]
 
 
+class Saved(Record, tag="sav"):
+    """A file for the run's folder (since 1.2): `name` there, relative; `policy` "live", "now" or "end".
+
+    `place`: where the file lies, as [path, device and inode of its folder], for a daemon that sees it; empty for one on
+    another machine. `content` is bytes, or names them (ext 4); None: it does not go along.
+    """
+
+    name: str
+    policy: str
+    place: list[Any] = []
+    content: Any = None
+
+
 class Await(Record, tag="awt"):
     """Values of the row that is open here are still being computed (since 1.2).
 
@@ -229,6 +242,7 @@ AnyRecord = (
     | Alert
     | Preempting
     | Pins
+    | Saved
     | Await
     | Arrived
     | Losses

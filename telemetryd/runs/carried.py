@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.protocol.records import Alert, Output
-from telemetryd.runs import wandb_file
+from client.protocol.records import Alert, Output, Saved
+from telemetryd.runs import saved_files, wandb_file
 from telemetryd.runs.notes import Folder
 from telemetryd.runs.wandb_file import put
 
@@ -45,6 +45,8 @@ class Carried:
     name: str | None = None
     notes: str | None = None
     tags: list[str] | None = None
+    saved: list[Saved] = field(default_factory=list)
+    """The user's files in the earlier folders, the newest of each name."""
     pins: list[str] = field(default_factory=list)
     """Keys of the config that are pinned."""
 
@@ -118,9 +120,14 @@ def _output(record: Any) -> Output:
 def carried_from(folders: Iterable[Folder]) -> Carried:
     """Read a run's files in the order they were made. A file that is gone counts as empty."""
     carried = Carried()
+    saved: dict[str, Saved] = {}
     for folder in folders:
         for record in wandb_file.records(Path(folder.file)):
+            if record.WhichOneof("record_type") == "files":
+                saved |= {file.name: file for file in saved_files.saved_before(record.files, Path(folder.path))}
+                continue
             _fold(record, carried, online=folder.mode == "online")
+    carried.saved = list(saved.values())
     internal = carried.config.pop(_INTERNAL, None)
     carried.pins = list(internal.get("pinned_keys") or []) if isinstance(internal, dict) else []
     carried.summary.pop(_INTERNAL, None)

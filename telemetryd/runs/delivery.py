@@ -37,6 +37,7 @@ from client.protocol.records import (
     Preempting,
     Rank,
     Row,
+    Saved,
     Summary,
 )
 from telemetryd.inbox.reader import StoredBatch
@@ -227,6 +228,9 @@ class Delivery:
             self._sink.preempting()
         elif isinstance(record, Pins):
             self._sink.pins(record)
+        elif isinstance(record, Saved):
+            self._sink.saved(record)
+            self._blobs.used(blob_refs(record.content), self._sink.written().rows)
 
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""

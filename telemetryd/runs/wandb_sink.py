@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from client.protocol.messages import RunSpec
-from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Saved, Summary
 from telemetryd.errors import ApiKeyError
-from telemetryd.runs import predecessor, wandb_private, wandb_settings
+from telemetryd.runs import predecessor, saved_files, wandb_private, wandb_settings
 from telemetryd.runs.alerts import AlertTimes
 from telemetryd.runs.carried import Carried, StepValues, carried_from
 from telemetryd.runs.control import Started, Trouble
@@ -36,6 +36,7 @@ from telemetryd.runs.limits import (
     STALL_NOTICE_S,
 )
 from telemetryd.runs.media.builder import MediaBuilder, is_rich
+from telemetryd.runs.media.errors import FILE_MISSING, MediaLostError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.rows import FinishedRow
@@ -62,10 +63,12 @@ class WandbSink:
         fallback_dir: Path,
         start_time_ns: int,
         media: MediaBuilder,
+        trust_paths: bool = False,
         on_stop: Callable[[], None] | None = None,
         sampled: bool = False,
     ) -> None:
-        """`sampled`: the daemon samples the machine, and wandb is not to.
+        """`sampled`: the daemon samples the machine, and wandb is not to. `trust_paths`: clients are this machine's own
+        user, so that paths of theirs may be followed.
 
         `start_time_ns` is the training's start, since the Unix epoch. `on_stop` is called, on a thread of wandb's,
         when somebody presses W&B's stop button."""
@@ -74,6 +77,7 @@ class WandbSink:
         self._fallback_dir = fallback_dir
         self._start_time_ns = start_time_ns
         self._media = media
+        self._trust_paths = trust_paths
         self._on_stop = on_stop
         self._approach = Approach()
         self._upload: Upload | None = None
@@ -221,6 +225,9 @@ class WandbSink:
                 self._send_alert(alert, alert.wait_ms)
         carried.unsent.clear()
         carried.unsent_alerts.clear()
+        if self._approach.online:  # an earlier worker may have been killed before they were uploaded
+            for saved in carried.saved:
+                self.saved(saved)
         if carried.pins:
             self.pins(Pins(carried.pins))
         if carried.summary:
@@ -348,6 +355,17 @@ class WandbSink:
             self._samples_lost += len(values)
             return False
         return True
+
+    def saved(self, record: Saved) -> None:
+        """Put a file into the run's folder and have it uploaded. What cannot be had is counted as lost media is."""
+        self._public("saved", lambda: self._save(record))
+
+    def _save(self, record: Saved) -> None:
+        try:
+            content = self._media.build(record.content) if record.content is not None else None
+            saved_files.save(self._run, record, content, trust_paths=self._trust_paths)
+        except (saved_files.SavedFileError, MediaLostError, OSError) as error:
+            self._media.lose(FILE_MISSING, record.name, str(error))
 
     def _public(self, what: str, call: Callable[[], Any]) -> None:
         """Something beside rows: what wandb refuses of it is logged and left out, a broken connection is raised."""

@@ -52,6 +52,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
+    parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
     return parser.parse_args(arguments)
 
 
@@ -102,6 +103,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             fallback_dir=options.inbox.parent / "runs",
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             media=media,
+            trust_paths=options.trust_paths,
             on_stop=reports.stop_requested,
             sampled=options.sampled,
         )

@@ -166,7 +166,15 @@ class Daemon:
             self._inbox,
             settings.state_dir,
             settings.spool_dir,
-            [*worker_command, "--late", settings.late, "--ranks", settings.ranks, *_sampled(settings)],
+            [
+                *worker_command,
+                "--late",
+                settings.late,
+                "--ranks",
+                settings.ranks,
+                *_sampled(settings),
+                *_trust_paths(settings),
+            ],
             settings.max_workers,
             self._health,
             self._counters,
@@ -398,6 +406,11 @@ class Daemon:
                 words += f", kept in {self._settings.state_dir}: the next start delivers them"
         log.info("stopped %s", words)
         print(f"telemetryd: stopped; {words}", file=sys.stderr, flush=True)
+
+
+def _trust_paths(settings: ServeSettings) -> list[str]:
+    """Over ipc only this user speaks: the socket lies in a folder of theirs that nobody else may enter."""
+    return ["--trust-paths"] if settings.endpoint.startswith("ipc:") else []
 
 
 def _sampled(settings: ServeSettings) -> list[str]:

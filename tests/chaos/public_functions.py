@@ -84,6 +84,7 @@ _ACTIONS: dict[str, tuple[Any, ...]] = {
     "alert": ("title", "text"),
     "mark_preempting": (),
     "pin_config_keys": (["x"],),
+    "save": (__file__,),
     "unwatch": (),
     "watch": (object(),),
 }

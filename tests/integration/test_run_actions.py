@@ -15,7 +15,7 @@ import pytest
 import wandb.proto.wandb_internal_pb2  # noqa: F401 - now: its temporary folders must not be made inside a test
 
 from client.protocol.messages import RunSpec
-from client.protocol.records import Alert, Arrived, Await, Pins, Preempting, Record, Row
+from client.protocol.records import Alert, Arrived, Await, Pins, Preempting, Record, Row, Saved
 from telemetryd.runs import control, wandb_file
 from tests.standin.client import Standin
 from tests.standin.fixture import running
@@ -183,3 +183,29 @@ def test_a_run_ends_although_a_value_never_came(rig: RunRig) -> None:
     rig.append([Await(1), Row(0, 1, {"loss": 1.0}), Row(1, 1, {"loss": 2.0})])
     assert rig.start().finish().delivered == 2
     assert [step for step, _ in rig.rows()] == [0, 1]
+
+
+def test_saved_files_of_a_killed_worker_reach_the_server(rig: RunRig, standin: Standin, short_path: Path) -> None:
+    live = short_path / "user" / "live.txt"
+    live.parent.mkdir()
+    live.write_text("first")
+    folder = live.parent.stat()
+    rig.add_run(RunSpec("r1", project="p", mode="online"))
+    files = [
+        Saved("deep/now.txt", "now", [], b"of now"),
+        Saved("user/live.txt", "live", [str(live), folder.st_dev, folder.st_ino], b"first"),
+        Saved("../out.txt", "now", [], b"x"),
+        Saved("gone.txt", "end", ["/nowhere/gone.txt", 1, 2]),
+    ]
+    last = rig.append([*rows(1), *files])
+    worker = rig.start("--trust-paths")
+    worker.wait_for(control.Progress, lambda report: report.cursor >= last)
+    worker.kill()
+    live.write_text("changed")
+    rig.append(rows(1, start=1))
+    worker = rig.start("--trust-paths")
+    worker.finish()
+    assert standin.read_file("r1", "deep/now.txt") == b"of now"
+    assert standin.read_file("r1", "user/live.txt") == b"changed"
+    assert not any("out.txt" in name or "gone" in name for name in standin.files("r1"))
+    assert not list(rig.folder.rglob("out.txt"))

@@ -49,6 +49,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "alert": records.Alert("t", "text", "WARN", 60000, 9),
     "preempting": records.Preempting(),
     "pins": records.Pins(["lr"]),
+    "saved": records.Saved("a/b.txt", "live", ["/w/a/b.txt", 7, 9], b"text"),
     "await": records.Await(2),
     "arrived": records.Arrived(2),
     "losses": records.Losses({"spool_full": 3}),

@@ -116,17 +116,18 @@ class MediaBuilder:
         try:
             return make()
         except MediaLostError as error:
-            return self._lose(error.reason, key, str(error))
+            return self.lose(error.reason, key, str(error))
         except _BROKEN:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an encoder raises, the row's other values are kept
             # wandb says "… requires the soundfile package. To get it, run "pip install soundfile"", among others
             missing = isinstance(error, ImportError) or (is_wandb_error(error) and "install" in str(error))
             if missing:
-                return self._lose(ENCODER_MISSING, key, f"{error}; {INSTALL} beside the daemon")
-            return self._lose(REFUSED, key, f"{type(error).__name__}: {error}")
+                return self.lose(ENCODER_MISSING, key, f"{error}; {INSTALL} beside the daemon")
+            return self.lose(REFUSED, key, f"{type(error).__name__}: {error}")
 
-    def _lose(self, reason: str, key: str, text: str) -> object:
+    def lose(self, reason: str, key: str, text: str) -> object:
+        """Count a value as lost, and say why in the log."""
         self.lost[reason] = self.lost.get(reason, 0) + 1
         if text not in self._told and len(self._told) < 1000:  # the same is said once; the counter has the rest
             self._told.add(text)

@@ -4,7 +4,8 @@ MediaLostError
 ├── reason "bytes_missing"     its bytes did not come: a cap kept them out, or a file of the journal is damaged
 ├── reason "encoder_missing"   a package that encodes it is not installed beside the daemon
 ├── reason "unknown_kind"      a newer client's kind, which this telemetryd does not know
-└── reason "refused"           wandb or its encoder refused it
+├── reason "refused"           wandb or its encoder refused it
+└── reason "file_missing"      a file of `run.save` is not where it was, and its content did not come along
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ BYTES_MISSING = "bytes_missing"
 ENCODER_MISSING = "encoder_missing"
 UNKNOWN_KIND = "unknown_kind"
 REFUSED = "refused"
+FILE_MISSING = "file_missing"
 
 
 class MediaLostError(Exception):
