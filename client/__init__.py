@@ -16,8 +16,13 @@ from typing import Any
 from client import data_types, errors, helper, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
+from client.artifacts import Artifact, ArtifactTTL
+from client.artifacts.api import Api
 from client.config import Config
 from client.errors import (
+    ArtifactFailedError,
+    ArtifactFinalizedError,
+    ArtifactNotLoggedError,
     CommError,
     ConfigError,
     Error,
@@ -25,6 +30,7 @@ from client.errors import (
     NoAnswerError,
     UnsupportedError,
     UsageError,
+    WaitTimeoutError,
 )
 from client.media import Classes, Image, Plotly
 from client.names import NEVER
@@ -61,9 +67,6 @@ join = finish
 
 _NOT_YET = frozenset(
     {
-        "Api",
-        "Artifact",
-        "ArtifactTTL",
         "Audio",
         "EvalTable",
         "Graph",
@@ -98,6 +101,12 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlertLevel",
+    "Api",
+    "Artifact",
+    "ArtifactFailedError",
+    "ArtifactFinalizedError",
+    "ArtifactNotLoggedError",
+    "ArtifactTTL",
     "Classes",
     "CommError",
     "Config",
@@ -113,6 +122,7 @@ __all__ = [
     "Summary",
     "UnsupportedError",
     "UsageError",
+    "WaitTimeoutError",
     "alert",
     "config",
     "data_types",

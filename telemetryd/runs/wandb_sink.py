@@ -40,6 +40,7 @@ from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
+from telemetryd.runs.wandb_artifacts import WandbArtifacts
 from telemetryd.runs.wandb_file import Tally, history_rows
 from telemetryd.runs.wandb_server import RunName
 from telemetryd.runs.wire_values import revive, revive_row
@@ -271,6 +272,21 @@ class WandbSink:
         self._rows += 1
         if self._batch is not None and len(self._batch) >= FAST_BATCH_ROWS:
             self.flush()
+
+    def artifacts(self) -> WandbArtifacts:
+        """The door for artifacts; for a thread of its own."""
+        return WandbArtifacts(self._run, online=self._approach.online)
+
+    def recorded_artifacts(self) -> set[str]:
+        """Artifacts that earlier offline files have."""
+        return self._carried.artifacts
+
+    def artifacts_readable(self) -> bool:
+        """Whether every artifact record that was published can be read back. For any thread."""
+        if self._published is None:
+            return True
+        number = wandb_private.artifact_record_number()
+        return self._tally.said.get(number, 0) >= self._published.counts.get(number, 0)
 
     def flush(self) -> None:
         """Send buffered rows to wandb-core; waits while its socket is full."""
