@@ -16,9 +16,14 @@ from typing import Any
 from client import data_types, errors, helper, plot, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
+from client.artifacts import Artifact, ArtifactTTL
+from client.artifacts.api import Api
 from client.config import Config
 from client.data_types import Audio, Classes, Graph, Histogram, Html, Image, Molecule, Object3D, Plotly, Video, box3d
 from client.errors import (
+    ArtifactFailedError,
+    ArtifactFinalizedError,
+    ArtifactNotLoggedError,
     CommError,
     ConfigError,
     Error,
@@ -26,6 +31,7 @@ from client.errors import (
     NoAnswerError,
     UnsupportedError,
     UsageError,
+    WaitTimeoutError,
 )
 from client.names import NEVER
 from client.plot import plot_table, visualize
@@ -63,9 +69,6 @@ join = finish
 
 _NOT_YET = frozenset(
     {
-        "Api",
-        "Artifact",
-        "ArtifactTTL",
         "agent",
         "controller",
         "restore",
@@ -86,6 +89,12 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlertLevel",
+    "Api",
+    "Artifact",
+    "ArtifactFailedError",
+    "ArtifactFinalizedError",
+    "ArtifactNotLoggedError",
+    "ArtifactTTL",
     "Audio",
     "Classes",
     "CommError",
@@ -110,6 +119,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "Video",
+    "WaitTimeoutError",
     "alert",
     "box3d",
     "config",

@@ -162,24 +162,44 @@ class DisabledRun:
     def __repr__(self) -> str:
         return f"<DisabledRun {self.path}>"
 
-    def finish_artifact(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def finish_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
-    def link_artifact(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def link_artifact(self, artifact: Any, target_path: str, aliases: list[str] | None = None) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
-    def link_model(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def link_model(
+        self, path: Any, registered_model_name: str, name: str | None = None, aliases: list[str] | None = None
+    ) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
-    def log_artifact(self, *args: Any, **kwargs: Any) -> Noop:
+    def log_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        tags: list[str] | None = None,
+    ) -> Noop:
         """An object that takes every call."""
         return Noop()
 
     def log_code(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def log_model(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def log_model(self, path: Any, name: str | None = None, aliases: list[str] | None = None) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
     def restore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
@@ -194,14 +214,32 @@ class DisabledRun:
         """False: nothing was saved."""
         return False
 
-    def upsert_artifact(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def upsert_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
-    def use_artifact(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def use_artifact(
+        self,
+        artifact_or_name: Any,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        use_as: str | None = None,
+        *,
+        timeout: float = 0.0,
+    ) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
-    def use_model(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def use_model(self, name: str) -> Noop:
+        """An object that takes every call."""
+        return Noop()
 
     def alert(
         self,

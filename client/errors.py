@@ -3,12 +3,17 @@
 Error
 ├── UsageError                      the call is wrong: as in wandb
 │   ├── ConfigError                 a config value would change, or a config file cannot be read: as in wandb
-│   └── UnsupportedError            wandb can do this, and telemetryd cannot (yet)
-│       └── MissingFeatureError     a name of wandb's module that is not here; an AttributeError too
+│   ├── UnsupportedError            wandb can do this, and telemetryd cannot (yet)
+│   │   └── MissingFeatureError     a name of wandb's module that is not here; an AttributeError too
+│   └── ArtifactStatusError         an artifact is not in the state that the call needs; an AttributeError too
+│       ├── ArtifactNotLoggedError  it has no version yet: wait() for it
+│       └── ArtifactFinalizedError  it was logged, and cannot be changed any more
 ├── CommError                       what was asked for needs the daemon or W&B, and did not come
 │   ├── NoAnswerError               nobody answered in time
 │   ├── KeyRefusedError             the daemon does not let this client in
-│   └── AuthenticationError         W&B refused the daemon's key: as in wandb
+│   ├── AuthenticationError         W&B refused the daemon's key: as in wandb
+│   ├── WaitTimeoutError            an artifact is not in W&B yet; it is still on its way
+│   └── ArtifactFailedError         it will never be; a ValueError too, as in wandb
 └── WandbCoreNotAvailableError      never raised here, wandb-core is the daemon's: for `except` clauses that name it
 """
 
@@ -64,3 +69,32 @@ class AuthenticationError(CommError):
 
 class WandbCoreNotAvailableError(Error):
     """wandb-core cannot be started. Never raised here: the run worker has it, and is started again."""
+
+
+class ArtifactStatusError(UsageError, AttributeError):
+    """An artifact is not in the state that the call needs."""
+
+
+class ArtifactNotLoggedError(ArtifactStatusError):
+    """Something that only a version in W&B has was asked of an artifact that has none yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"'Artifact.{name}' used prior to logging artifact or while in offline mode."
+            " Call wait() before accessing logged artifact properties."
+        )
+
+
+class ArtifactFinalizedError(ArtifactStatusError):
+    """An artifact that was logged was to be changed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"'Artifact.{name}' used on logged artifact. Can't modify finalized artifact.")
+
+
+class WaitTimeoutError(CommError):
+    """The artifact is not in W&B yet. It is still on its way; wait again."""
+
+
+class ArtifactFailedError(CommError, ValueError):
+    """The artifact will not get to W&B; the message says why."""

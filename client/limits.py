@@ -154,3 +154,40 @@ wire's limit."""
 
 INLINE_BYTES = 4 << 10
 """Smaller bytes of a media value stand within the row: a record of their own would cost more."""
+
+# Artifacts.
+ARTIFACT_INLINE_BYTES = 256 << 10
+"""A file up to this size is read within `log_artifact` itself: a tenth of a millisecond."""
+
+ARTIFACT_INLINE_TOTAL_BYTES = 2 << 20
+"""What one call reads so: a millisecond. Further files are copied by the staging thread, as large ones are."""
+
+ARTIFACT_HELD_FILES = 128
+"""Files that drafts keep open, so that one that is removed or replaced is still there; an eighth of the usual limit."""
+
+ARTIFACT_COPY_BYTES = 8 << 20
+"""One step of a copy: a few milliseconds, within which the thread does not look whether it is to end."""
+
+ARTIFACT_CLOCK_WAIT_S = 0.02
+"""The longest wait for the file system's clock to tick, twice the longest tick there is."""
+
+ARTIFACT_MAX_BYTES = 64 << 30
+"""Staged content on the client's disk (`TELEMETRYD_ARTIFACT_MAX_BYTES`): some tens of checkpoints of gigabytes."""
+
+ARTIFACT_CHUNK_BYTES = 256 << 10
+"""One message of content over the wire. Metrics wait behind at most one: 2 ms at 1 Gbit/s."""
+
+ARTIFACT_CREDIT_CHUNKS = 8
+"""Chunks on the way without an answer: 2 MiB, the network's delay times its rate and little memory."""
+
+ARTIFACT_POLL_S = 0.25
+"""How often the daemon is asked how the artifacts stand that are on their way."""
+
+ARTIFACT_ASK_TIMEOUT_S = 5.0
+"""How long such a question waits: a daemon that restarts is asked again."""
+
+ARTIFACT_USE_TIMEOUT_S = 60.0
+"""How long `use_artifact` waits for W&B's answer: several retries of a slow server."""
+
+ARTIFACT_DOWNLOAD_TIMEOUT_S = 24 * 3600.0
+"""How long `download` waits, unless told otherwise: terabytes take hours. What fails is told at once."""

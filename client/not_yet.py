@@ -8,16 +8,8 @@ from client.errors import UnsupportedError
 
 FILES = "write the file yourself and keep its path with `run.summary['file'] = path`"
 INSTEAD = {
-    "finish_artifact": FILES,
-    "link_artifact": FILES,
-    "link_model": FILES,
-    "log_artifact": FILES,
     "log_code": FILES,
-    "log_model": FILES,
     "restore": FILES,
-    "upsert_artifact": FILES,
-    "use_artifact": FILES,
-    "use_model": FILES,
 }
 
 
@@ -29,42 +21,11 @@ def unsupported(name: str) -> UnsupportedError:
 class NotYet:
     """The methods; each raises UnsupportedError."""
 
-    def finish_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("finish_artifact")
-
-    def link_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("link_artifact")
-
-    def link_model(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("link_model")
-
-    def log_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("log_artifact")
-
     def log_code(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         raise unsupported("log_code")
-
-    def log_model(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("log_model")
 
     def restore(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         raise unsupported("restore")
 
-    def upsert_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("upsert_artifact")
-
-    def use_artifact(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("use_artifact")
-
-    def use_model(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise unsupported("use_model")

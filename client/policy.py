@@ -13,6 +13,7 @@ from typing import Any
 
 from client import amounts
 from client.limits import (
+    ARTIFACT_MAX_BYTES,
     CAP_MIN_BYTES,
     MEMORY_MAX_BYTES,
     ON_FULL_TIMEOUT_MAX_S,
@@ -48,6 +49,7 @@ class Policy:
 
     spool_max_bytes: int = SPOOL_MAX_BYTES
     memory_max_bytes: int = MEMORY_MAX_BYTES
+    artifact_max_bytes: int = ARTIFACT_MAX_BYTES
     on_full: str = "drop"
     on_full_timeout_s: float = ON_FULL_TIMEOUT_S
     stop_signal: signal.Signals | None = signal.SIGINT
@@ -65,6 +67,7 @@ NAMES = frozenset(field.name for field in fields(Policy))
 _ENVIRONMENT = {
     "spool_max_bytes": "TELEMETRYD_SPOOL_MAX_BYTES",
     "memory_max_bytes": "TELEMETRYD_MEMORY_MAX_BYTES",
+    "artifact_max_bytes": "TELEMETRYD_ARTIFACT_MAX_BYTES",
     "on_full": "TELEMETRYD_ON_FULL",
     "on_full_timeout_s": "TELEMETRYD_ON_FULL_TIMEOUT_S",
     "stop_signal": "TELEMETRYD_STOP_SIGNAL",
@@ -95,7 +98,7 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
 
 def _parse(name: str, value: Any) -> Any:
     if name.endswith("_bytes"):
-        return amounts.size_bytes(value, CAP_MIN_BYTES)
+        return amounts.size_bytes(value, 0 if name == "artifact_max_bytes" else CAP_MIN_BYTES)
     if name in ("on_full_timeout_s", "ranks_timeout_s"):
         return amounts.duration_s(value, ON_FULL_TIMEOUT_MAX_S)
     if name == "ranks":

@@ -23,6 +23,7 @@ class FinishReport:
     (the daemon has the rows and goes on), "spooled" (no daemon has them yet; one that starts later takes them over),
     "disabled". `where` is the run's directory, or the spool folder; `url` its page in W&B. `process` counts this
     process's own rows, where several write to the run: offered = acked (a daemon has them) + dropped + pending.
+    `artifacts` counts what this process logged and linked: "committed", "recorded" (offline), "failed", "pending".
     """
 
     offered: int = 0
@@ -36,6 +37,7 @@ class FinishReport:
     process: Ledger = NOTHING
     media_lost: dict[str, int] = field(default_factory=dict)
     """Media values by reason that delivered rows had to go without."""
+    artifacts: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.state == "disabled":
@@ -52,6 +54,9 @@ class FinishReport:
             lost = sum(own.dropped.values())
             said = f"{own.offered}, {lost} dropped, {own.pending} with no daemon yet"
             lines.append(f"  of these from this process: {said}")
+        if self.artifacts:
+            told = ", ".join(f"{count} {state}" for state, count in sorted(self.artifacts.items()))
+            lines.append(f"  artifacts: {told}")
         if self.trouble:
             lines.append(f"  trouble: {self.trouble}")
         if self.media_lost:

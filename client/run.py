@@ -6,6 +6,7 @@ and `summary` are mirrors.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import threading
@@ -170,6 +171,7 @@ class Run(RunActions, RunFiles):
                     self._watching.drain(timeout_s)
                 if self._saving is not None:
                     self._saving.close()
+                self._settle_artifacts(timeout_s)
                 self._history.end("finished")
                 self._stream.record(records.End(time.time_ns(), exit_code, implicit))
                 try:
@@ -190,11 +192,14 @@ class Run(RunActions, RunFiles):
         if acked and not implicit:
             offered = stream.ledger.offered
             stream.wait_report(lambda report: _is_settled(report) or _has_all(report, offered), left_s())
-            stream.wait_report(_is_settled, min(CLOSING_TIMEOUT_S, left_s()))
+            patience_s = left_s() if self._artifact_tally().get("pending") else min(CLOSING_TIMEOUT_S, left_s())
+            stream.wait_report(_is_settled, patience_s)
+        self._close_artifacts()
         report = stream.report
         folder = str(stream.folder) if stream.folder else None
         closed = stream.close(left_s() if stream.connected else 0.0)
-        return finish_report(stream.ledger, report, acked or closed, folder)
+        found = finish_report(stream.ledger, report, acked or closed, folder)
+        return dataclasses.replace(found, artifacts=self._artifact_tally())
 
     def __enter__(self) -> Run:
         return self
@@ -215,6 +220,7 @@ class Run(RunActions, RunFiles):
             self._watching.orphan()
         if self._saving is not None:
             self._saving.orphan()
+        self._orphan_artifacts()
 
 
 def print_once(run: Run, report: FinishReport) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from client.artifacts.run_calls import RunArtifacts
 from client.history import History
 from client.limits import ANSWER_TIMEOUT_S
 from client.not_yet import NotYet
@@ -22,7 +23,7 @@ from client.stream import Stream
 log = logging.getLogger("telemetryd.client")
 
 
-class RunIdentity(NotYet):
+class RunIdentity(RunArtifacts, NotYet):
     """See the module's head."""
 
     def __init__(self, spec: RunSpec, stream: Stream, settings: RunSettings) -> None:

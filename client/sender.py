@@ -38,6 +38,14 @@ class Question:
         self.answer: Answer | None = None
         self.answered = threading.Event()
 
+    def result(self, timeout_s: float) -> dict[str, Any]:
+        """The answer, once it is there. Raises NoAnswerError when none comes in time, or the daemon has none."""
+        if not self.answered.wait(timeout_s) or self.answer is None:
+            raise NoAnswerError(f"the daemon did not answer `{self.kind}` within {timeout_s:g} s")
+        if self.answer.error is not None:
+            raise NoAnswerError(self.answer.error)
+        return self.answer.result
+
 
 class Sender:
     """Ships one session's journal to the daemon at `endpoint`."""
@@ -135,10 +143,15 @@ class Sender:
             finally:
                 self._waiters -= 1
 
-    def ask(self, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Put a question on the session's connection. Raises NoAnswerError."""
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Put a question on the session's connection and go on; it leaves behind the rows that are ready now."""
         question = Question(kind, args)
         self._questions.append(question)
+        return question
+
+    def ask(self, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Put a question on the session's connection. Raises NoAnswerError."""
+        question = self.post(kind, args)
         if not self.wait(question.answered.is_set, timeout_s) or question.answer is None:
             raise NoAnswerError(f"the daemon at {self._endpoint} did not answer `{kind}` within {timeout_s:g} s")
         if question.answer.error is not None:
@@ -185,8 +198,8 @@ class Sender:
             self.delivery.reopened(now_s)
         self._greet(now_s)
         self._writer.append_losses()
-        self._ask()
         self._ship(now_s)
+        self._ask()
         self._tend(now_s)
         self._notice(now_s)
         if self._waiters:

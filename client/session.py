@@ -34,9 +34,10 @@ from client.limits import BLOB_PART_BYTES, SEGMENT_BYTES
 from client.payload import Payload, new_blob_id, use_shelves
 from client.policy import Policy
 from client.protocol import version
+from client.protocol.artifacts import ROOT_NAME
 from client.protocol.messages import Hello, Report
 from client.protocol.records import End, Record, encode
-from client.sender import Sender
+from client.sender import Question, Sender
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _spool_told = False
@@ -210,6 +211,17 @@ class Session:
         if self.forked or self._closed is not None:
             raise NoAnswerError("the session is closed")
         return self._sender.ask(kind, args, timeout_s)
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask the daemon without waiting. Raises NoAnswerError."""
+        if self.forked or self._closed is not None:
+            raise NoAnswerError("the session is closed")
+        return self._sender.post(kind, args)
+
+    @property
+    def stage_root(self) -> Path | None:
+        """The folder for the content of artifacts, which outlives the session's own."""
+        return self._home.path.parent / ROOT_NAME
 
     def close(self, timeout_s: float) -> bool:
         """Ship what is left for at most `timeout_s`, then end the session.

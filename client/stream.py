@@ -10,6 +10,7 @@ from client.ledger import Ledger
 from client.payload import Payload
 from client.protocol.messages import Hello, Report
 from client.protocol.records import Record
+from client.sender import Question
 
 
 class Stream(Protocol):
@@ -51,6 +52,13 @@ class Stream(Protocol):
 
     def ask(self, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Ask the daemon. Raises NoAnswerError."""
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask the daemon without waiting. Raises NoAnswerError when that cannot be."""
+
+    @property
+    def stage_root(self) -> Path | None:
+        """The folder for the content of artifacts; None where none is staged, as in tests."""
 
     def close(self, timeout_s: float) -> bool:
         """Ship what is left and end the session; whether the daemon has everything."""

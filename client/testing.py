@@ -24,7 +24,21 @@ from client.ledger import Ledger
 from client.payload import Payload, new_blob_id
 from client.policy import Policy
 from client.protocol.messages import Hello, Report, RunSpec
-from client.protocol.records import AnyRecord, Blob, Config, End, Metric, Output, Record, Row, Summary, decode, encode
+from client.protocol.records import (
+    AnyRecord,
+    Artifact,
+    Blob,
+    Config,
+    End,
+    Metric,
+    Output,
+    Record,
+    Row,
+    Summary,
+    decode,
+    encode,
+)
+from client.sender import Question
 from client.stream import Stream
 from client.summary import as_read
 from client.summary_mirror import Slot, SummaryMirror
@@ -104,6 +118,15 @@ class RecordingSession:
     def ask(self, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Raises NoAnswerError: there is no daemon."""
         raise NoAnswerError(f"a recorded run has no daemon to answer {kind!r}")
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Raises NoAnswerError: there is no daemon."""
+        raise NoAnswerError(f"a recorded run has no daemon to answer {kind!r}")
+
+    @property
+    def stage_root(self) -> Path | None:
+        """None: the content of artifacts is not kept; their records are."""
+        return None
 
     def close(self, timeout_s: float) -> bool:
         """Take no more records."""
@@ -185,6 +208,11 @@ class RecordedRun:
     def metrics(self) -> list[Metric]:
         """The `define_metric` calls."""
         return [record for record in self.records if isinstance(record, Metric)]
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """What was logged, linked and used of artifacts; their files are not kept."""
+        return [record for record in self.records if isinstance(record, Artifact)]
 
     @property
     def output(self) -> str:

@@ -198,3 +198,35 @@ EVENTS_SHOWN = 50
 
 DESCRIPTORS_LOOKED_AT = 4000
 """Of one process, to recognise that it holds a session's journal; a client opens that early."""
+
+# Artifacts.
+ARTIFACT_ERROR_MAX_CHARS = 2000
+"""Of a reason that is kept and told: a server's whole error page helps nobody."""
+
+ARTIFACT_LISTED = 50
+"""Artifacts listed in `status`: those on their way, and as many of the newest that failed."""
+
+ARTIFACT_FILES_MAX = 10_000_000
+"""Files in one artifact that comes over the wire; wandb's own limit for references."""
+
+CONTENT_QUEUE_MAX = 4096
+"""Chunks that wait for the disk, over all clients: each has at most eight on the way, so this is never reached by
+ours."""
+
+API_IDLE_EXIT_S = 120.0
+"""The process that asks W&B about artifacts ends after so long without a question; a new one takes two seconds."""
+
+API_ANSWER_TIMEOUT_S = 600.0
+"""A question that it has not answered by then ends it: it hangs. Downloads are asked about again and again instead."""
+
+ARTIFACT_MANIFEST_MAX_BYTES = 1 << 30
+"""A manifest: some ten million entries."""
+
+ANSWER_ARTIFACTS_MAX = 100
+"""Artifacts in one answer; each takes a few KB with its metadata, and a message 1 MiB."""
+
+WANDB_CACHE_MAX_BYTES = 1 << 30
+"""wandb's own cache, which holds tables and media of artifacts: files themselves never get there."""
+
+WANDB_CACHE_LOOK_S = 60.0
+"""How often it is looked at: a walk over some thousands of files."""

@@ -220,6 +220,48 @@ class Blob(Record, tag="blb", rename={"id": "i", "data": "b", "offset": "o"}):
     offset: int = 0
 
 
+class Artifact(Record, tag="art"):
+    """Something asked of W&B's artifacts (since 1.2): a version to be logged, a link to one, or the use of one.
+
+    `id` (32 hexadecimal digits) is the client's name for it, in Staged and in the questions about it. `kind`: "log",
+    "link" (`source` to `target`) or "use" (`source` is an input of the run). `source` is the id of an artifact of the
+    same run, or a name as "entity/project/name:v0". `metadata` is JSON. `aliases` None: wandb's default. `ttl_s`: None
+    as the team's, 0 none, -1 inherited on purpose. `base` names the version that a draft changes, `removed` what it
+    drops of it. `finalize` False: a part of the artifact that writers with one `distributed_id` make together.
+    """
+
+    id: str
+    kind: str = "log"
+    name: str = ""
+    type: str = ""
+    description: str | None = None
+    metadata: str = "{}"
+    aliases: list[str] | None = None
+    tags: list[str] | None = None
+    ttl_s: int | None = None
+    incremental: bool = False
+    distributed_id: str | None = None
+    finalize: bool = True
+    use: bool = False
+    base: str | None = None
+    removed: list[str] = []
+    source: str = ""
+    target: str = ""
+
+
+class Staged(Record, tag="stg"):
+    """The content of artifact `id` is complete and safe from its source (since 1.2), or `error` says why it never is.
+
+    `manifest` is the SHA-256 of the manifest's bytes, in hexadecimal; artifacts.py says how the content lies.
+    """
+
+    id: str
+    manifest: str = ""
+    size_bytes: int = 0
+    files: int = 0
+    error: str | None = None
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -250,6 +292,8 @@ AnyRecord = (
     | Clock
     | Gone
     | Blob
+    | Artifact
+    | Staged
     | End
 )
 

@@ -17,7 +17,8 @@ from telemetryd.settings.values import format_duration
 _STATE_STYLES = {
     "running": "green", "finished": "dim", "ok": "green", "starting": "cyan", "open": "green", "retrying": "yellow",
     "recoverable": "yellow", "stopping": "cyan", "stopped": "dim", "closing": "cyan", "refused": "bold red",
-    "permanent": "bold red", "lost": "yellow",
+    "permanent": "bold red", "lost": "yellow", "committed": "green", "recorded": "green", "failed": "bold red",
+    "announced": "cyan", "staged": "cyan", "uploading": "cyan",
 }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def show(answer: dict[str, Any]) -> None:
     )
     _places(console, daemon)
     _runs(console, answer)
+    _artifacts(console, answer.get("artifacts") or {})
     _sessions(console, answer)
     _components(console, answer.get("components") or {})
     _events(console, answer.get("events") or [])
@@ -173,6 +175,21 @@ def _in(style: str, text: str) -> str:
 def _total(count: Any) -> int:
     """A count, or the sum of counts by reason."""
     return sum(count.values()) if isinstance(count, dict) else int(count or 0)
+
+
+def _artifacts(console: Console, artifacts: dict[str, Any]) -> None:
+    """How many artifacts came to which state; those on their way, and those that failed with the reason."""
+    counts = artifacts.get("counts") or {}
+    if not counts:
+        return
+    told = ", ".join(f"{count:,} {_styled(state)}" for state, count in sorted(counts.items()))
+    console.print(f"\n[dim]artifacts[/]   {told}")
+    for artifact in artifacts.get("listed") or []:
+        size = f", {format_bytes(artifact['size_bytes'])}" if artifact.get("size_bytes") else ""
+        what = f"{escape(str(artifact['name']))} {_styled(str(artifact['state']))}{size}"
+        console.print(f"  {what}")
+        if artifact.get("error"):
+            console.print(f"    [yellow]! {escape(str(artifact['error']))}[/]")
 
 
 def _sessions(console: Console, answer: dict[str, Any]) -> None:

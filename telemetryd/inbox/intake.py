@@ -11,6 +11,7 @@ Every method must run inside `Database.transaction()`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from client.protocol import framing, records
 from client.protocol.framing import Buffer
 from client.protocol.messages import Hello, RunSpec
 from telemetryd.errors import GapError, SessionClaimError, UnknownSessionError
+from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.survey import add_losses, survey
 from telemetryd.limits import EARLY_OUTPUT_KEPT_NS, EARLY_OUTPUT_MAX_BYTES, SQLITE_INT_MAX
@@ -54,6 +56,7 @@ class Intake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._artifacts = Artifacts(database)
 
     def hello(self, hello: Hello, now_ns: int) -> Greeted:
         """Create or find the session and its run.
@@ -185,6 +188,8 @@ class Intake:
             " WHERE session = ?",
             (last, seen.rows, min(max(offered, 0), SQLITE_INT_MAX // 4), lost, session),
         )
+        for artifact in seen.artifacts if run_id is not None else ():
+            self._artifacts.take(run_id, session, artifact, time.time_ns())
         if seen.end is not None:
             self._end(session, seen.end)
         trimmed = self._trim_early_output(session) if run_id is None else 0

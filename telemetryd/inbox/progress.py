@@ -205,6 +205,7 @@ class Progress:
             )
             for (run_id,) in old:
                 self._database.execute("DELETE FROM batches WHERE run_id = ?", (run_id,))
+                self._database.execute("DELETE FROM artifacts WHERE run_id = ?", (run_id,))
                 self._database.execute("DELETE FROM sessions WHERE run_id = ?", (run_id,))
                 self._database.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
             self._database.execute(

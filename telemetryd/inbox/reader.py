@@ -15,10 +15,13 @@ from urllib.parse import quote
 import msgspec
 
 from client.protocol.messages import Hello, RunSpec
+from client.protocol.records import Artifact
 from telemetryd.errors import InboxUnavailableError
 from telemetryd.inbox.home import identity
 from telemetryd.inbox.ledger import SESSIONS_OF_RUN, Account, of_sessions
 from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
+
+_artifact = msgspec.msgpack.Decoder(Artifact).decode
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,28 @@ class StoredBatch:
     first: int
     rows: int
     body: bytes
+
+
+@dataclass(frozen=True)
+class PendingArtifact:
+    """An artifact that has not ended. `session_state` is that of the session it came from."""
+
+    session: str
+    record: Artifact
+    state: str
+    manifest: str
+    tries: int
+    session_state: str
+
+
+@dataclass(frozen=True)
+class EndedArtifact:
+    """An artifact that has ended: its name, state and, where it failed, the reason. `key`: its session and id."""
+
+    name: str
+    state: str
+    error: str | None
+    key: tuple[str, str]
 
 
 class InboxReader:
@@ -153,6 +178,41 @@ class InboxReader:
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
         return batches
+
+    def artifacts(self, run_id: int, *, recorded: bool) -> list[PendingArtifact]:
+        """The run's artifacts that have not ended, oldest first; with `recorded` also those in offline files."""
+        states = "('committed', 'failed')" if recorded else "('committed', 'failed', 'recorded')"
+        rows = self._all(
+            "SELECT a.session, a.record, a.state, a.manifest, a.tries, s.state FROM artifacts a"
+            f" JOIN sessions s USING (session) WHERE a.run_id = ? AND a.state NOT IN {states} ORDER BY a.artifact",
+            run_id,
+        )
+        return [PendingArtifact(row[0], _artifact(row[1]), *row[2:]) for row in rows]
+
+    def artifact_info(self, session: str, identity: str) -> tuple[str, dict[str, Any]] | None:
+        """(state, what W&B says) of an artifact; None when it is not known."""
+        try:
+            found = self._connection.execute(
+                "SELECT state, info FROM artifacts WHERE session = ? AND id = ?", (session, identity)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
+        return None if found is None else (found[0], msgspec.msgpack.decode(found[1]) if found[1] else {})
+
+    def ended_artifacts(self, run_id: int) -> list[EndedArtifact]:
+        """The run's artifacts that have ended."""
+        rows = self._all(
+            "SELECT name, state, error, session, id FROM artifacts WHERE run_id = ? AND kind <> 'use'"
+            " AND state IN ('committed', 'recorded', 'failed') ORDER BY artifact",
+            run_id,
+        )
+        return [EndedArtifact(name, state, error, (session, key)) for name, state, error, session, key in rows]
+
+    def _all(self, sql: str, run_id: int) -> list[Any]:
+        try:
+            return self._connection.execute(sql, (run_id,)).fetchall()
+        except sqlite3.Error as error:
+            raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
 
     def _one(self, sql: str, run_id: int) -> Any:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.intake import Intake
@@ -27,6 +28,7 @@ class Inbox:
         self.intake = Intake(self.database)
         self.progress = Progress(self.database)
         self.ledger = Ledger(self.database)
+        self.artifacts = Artifacts(self.database)
 
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         """See Database.transaction."""

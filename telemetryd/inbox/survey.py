@@ -1,7 +1,7 @@
 """What a payload of records holds, told in one walk over it. Pure.
 
 Rows are counted by their first bytes; only the few records that are no rows are decoded, to spot those that the daemon
-itself acts on (Losses, End). Checksums of rows are left to the run worker.
+itself acts on (Losses, End, artifacts). Checksums of rows are left to the run worker.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Survey:
     rows: int
     losses: dict[str, int]
     end: records.End | None
+    artifacts: list[records.Artifact | records.Staged]
 
 
 def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
@@ -41,6 +42,7 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
     start = 0
     losses: dict[str, int] = {}
     end: records.End | None = None
+    artifacts: list[records.Artifact | records.Staged] = []
     data = bytes(view) if not isinstance(payload, bytes) else payload  # slices of bytes compare fastest
     while position < stop:
         body = position + HEADER_BYTES
@@ -56,27 +58,30 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
             if data[body + 1 : body + 5] == prefix:
                 rows += 1
             else:
-                end = _notice(data[body:after], unpack(data, position)[1], sequence, losses) or end
+                record = _notice(data[body:after], unpack(data, position)[1], sequence)
+                if isinstance(record, records.Losses):
+                    add_losses(losses, record.rows)
+                elif isinstance(record, records.End):
+                    end = record
+                elif isinstance(record, (records.Artifact, records.Staged)):
+                    artifacts.append(record)
         else:
             start = after
         position = after
         sequence += 1
     if sequence != last + 1:
         raise MalformedError(f"{sequence - first} records where the batch says {first} to {last}")
-    return Survey(start, rows, losses, end)
+    return Survey(start, rows, losses, end, artifacts)
 
 
-def _notice(body: bytes, crc: int, sequence: int, losses: dict[str, int]) -> records.End | None:
-    """Add a Losses record to `losses`, return an End. Damaged and unknown records are the worker's to count."""
+def _notice(body: bytes, crc: int, sequence: int) -> records.AnyRecord | None:
+    """A record that is no row. Damaged and unknown records are the worker's to count."""
     if checksum(body, sequence) != crc:
         return None
     try:
-        record = records.decode(body)
+        return records.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if isinstance(record, records.Losses):
-        add_losses(losses, record.rows)
-    return record if isinstance(record, records.End) else None
 
 
 def add_losses(total: dict[str, int], more: dict[str, int]) -> None:

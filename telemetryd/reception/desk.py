@@ -34,6 +34,7 @@ from telemetryd.inbox.claims import batch_problem, hello_problem
 from telemetryd.inbox.intake import Greeted, Kept
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import REFUSAL_LOG_INTERVAL_S, WINDOW_BYTES
+from telemetryd.reception.content_desk import KINDS, OF_SESSION
 from telemetryd.reception.questions import QuestionError, Questions
 from telemetryd.reception.sessions import Sessions
 
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 Reply = tuple[bytes, FromDaemon]
 COMPONENT = "inbox"
+DEFERRED = KINDS | {"api"}
+"""Questions that other threads answer: they need a disk, or W&B."""
 
 
 @dataclass
@@ -73,8 +76,11 @@ class Desk:
         inbox_max_bytes: int,
         daemon_version: str,
         older_is_gone: Callable[[bytes, Ack], bool],
+        defer: Callable[[bytes, Ask], bool],
     ) -> None:
-        """`older_is_gone` probes a connection with an Ack, and tells whether nobody is there any more."""
+        """`older_is_gone` probes a connection with an Ack, and tells whether nobody is there any more. `defer` hands a
+        question to another thread that answers it; False when it cannot."""
+        self._defer = defer
         self._inbox = inbox
         self._sessions = sessions
         self._questions = questions
@@ -103,7 +109,7 @@ class Desk:
 
     def _dispatch(self, connection: bytes, message: FromClient, payload: Buffer | None, now_s: float) -> None:
         if isinstance(message, Ask):
-            self._answer(connection, message)
+            self._answer(connection, message, now_s)
         elif isinstance(message, Bye):
             if self._sessions.heard(message.session, connection, now_s):
                 self._sessions.leave(message.session)
@@ -140,8 +146,13 @@ class Desk:
         else:
             self._work.append(_Work(connection, batch, payload))
 
-    def _answer(self, connection: bytes, ask: Ask) -> None:
+    def _answer(self, connection: bytes, ask: Ask, now_s: float) -> None:
         number = ask.id
+        if ask.kind in DEFERRED:
+            problem = self._deferred_problem(connection, ask, now_s)
+            if problem is not None:
+                self._turn.replies.append((connection, Answer(number, error=problem)))
+            return
         try:
             answer = Answer(number, self._questions.answer(ask.kind, ask.args))
         except QuestionError as error:
@@ -149,6 +160,20 @@ class Desk:
         except InboxError as error:
             answer = Answer(number, error=f"the inbox cannot be read: {error}")
         self._turn.replies.append((connection, answer))
+
+    def _deferred_problem(self, connection: bytes, ask: Ask, now_s: float) -> str | None:
+        """Hand a question on; why that cannot be."""
+        if self.stopping:
+            return "the daemon is stopping"
+        if ask.kind in OF_SESSION:
+            session = str(ask.args.get("session"))
+            live = self._sessions.get(session)
+            if (
+                live is None or live.connection != connection
+            ):  # a daemon that was restarted: an idle client hears it here
+                self._refuse(connection, "unknown_session", "say hello first", session, now_s=now_s)
+                return "say hello first: content is taken from the session that it belongs to"
+        return None if self._defer(connection, ask) else "too many questions wait; ask again"
 
     def _refuse(
         self, connection: bytes, code: str, message: str, session: str | None = None, acked: int = 0, *, now_s: float

@@ -12,9 +12,16 @@ from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health
+from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.ledger import Ledger, RunAccount
 from telemetryd.inbox.progress import Progress
-from telemetryd.limits import ANSWER_PROCESSES_MAX, ANSWER_RUNS_MAX, STATUS_FINISHED_RUNS
+from telemetryd.limits import (
+    ANSWER_ARTIFACTS_MAX,
+    ANSWER_PROCESSES_MAX,
+    ANSWER_RUNS_MAX,
+    ARTIFACT_LISTED,
+    STATUS_FINISHED_RUNS,
+)
 
 
 class _RunView(msgspec.Struct):
@@ -33,6 +40,9 @@ class _RunView(msgspec.Struct):
 _spec = _started = msgspec.msgpack.Decoder(_RunView)
 
 
+KINDS = ("ping", "status", "run", "launch", "artifacts", "retire")
+
+
 class QuestionError(Exception):
     """There is no answer; the message says why."""
 
@@ -44,6 +54,7 @@ class Questions:
         self,
         ledger: Ledger,
         progress: Progress,
+        artifacts: Artifacts,
         health: Health,
         counters: Counters,
         deliveries: Deliveries,
@@ -53,6 +64,7 @@ class Questions:
     ) -> None:
         self._ledger = ledger
         self._progress = progress
+        self._artifacts = artifacts
         self._health = health
         self._counters = counters
         self._deliveries = deliveries
@@ -70,10 +82,12 @@ class Questions:
             return self._run(_text(args, "key"))
         if kind == "launch":
             return self._launch(_text(args, "launch"))
+        if kind == "artifacts":
+            return self._artifacts_of(_text(args, "session"), args.get("ids"))
         if kind == "retire":
             self._retire()
             return {}
-        raise QuestionError(f"unknown question {kind[:40]!r}: this daemon answers ping, status, run, launch and retire")
+        raise QuestionError(f"unknown question {kind[:40]!r}: this daemon answers {', '.join(KINDS)}")
 
     def _status(self) -> dict[str, Any]:
         total = self._ledger.total()
@@ -93,10 +107,38 @@ class Questions:
             "late": total.late,
             "media_lost": total.media_lost,
             "runs": maps,
+            "artifacts": self._artifacts_map(),
             "sessions": self._progress.count_open_sessions(),
             "counters": self._counters.as_map(),
             "components": self._health.as_map(),
             "events": self._events.as_list(),
+        }
+
+    def _artifacts_map(self) -> dict[str, Any]:
+        """How many artifacts are in each state, and those that a person may want to know of."""
+        listed = [
+            {
+                "name": standing.name,
+                "kind": standing.kind,
+                "state": standing.state,
+                "size_bytes": standing.size_bytes,
+                "error": standing.error,
+            }
+            for standing in self._artifacts.listed(ARTIFACT_LISTED)
+        ]
+        return {"counts": self._artifacts.counts(), "listed": listed}
+
+    def _artifacts_of(self, session: str, ids: Any) -> dict[str, Any]:
+        """How a session's artifacts stand; those that this daemon has not heard of yet are left out."""
+        if not isinstance(ids, list):
+            raise QuestionError("the question needs 'ids', a list")
+        found = [self._artifacts.standing(session, str(identity)) for identity in ids[:ANSWER_ARTIFACTS_MAX]]
+        return {
+            "artifacts": {
+                standing.id: {"state": standing.state, "error": standing.error, "info": standing.info}
+                for standing in found
+                if standing is not None
+            }
         }
 
     def _run(self, key: str) -> dict[str, Any]:

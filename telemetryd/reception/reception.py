@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from client.protocol import frames
 from client.protocol.errors import OversizedError
-from client.protocol.messages import Ack, Answer, FromDaemon
+from client.protocol.messages import Ack, Answer, Ask, FromDaemon
 from telemetryd.bell import Bell
 from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
+from telemetryd.inbox.content import DOWNLOADS_NAME, Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
@@ -31,6 +34,7 @@ from telemetryd.limits import (
     TURN_MAX_BYTES,
     TURN_MAX_MESSAGES,
 )
+from telemetryd.reception.content_desk import ContentDesk
 from telemetryd.reception.desk import Desk, Turn
 from telemetryd.reception.keys import Keyring
 from telemetryd.reception.questions import Questions
@@ -71,6 +75,9 @@ class Reception:
         counters: Counters,
         deliveries: Deliveries,
         events: Events,
+        places: Places,
+        artifact_max_bytes: int,
+        ask_api: Callable[[bytes, Ask], bool],
         keyring: Keyring | None = None,
     ) -> None:
         """Bind the endpoint, which must have been claimed. Raises PlaceError or AlreadyServingError."""
@@ -82,6 +89,11 @@ class Reception:
         self._counters = counters
         self._deliveries = deliveries
         self._events = events
+        self._ask_api = ask_api
+        self._content = ContentDesk(
+            home, places, home.path.parent / DOWNLOADS_NAME, artifact_max_bytes, self._counters, self.answer
+        )
+        self._answers: deque[tuple[bytes, Answer]] = deque()
         self._bell = Bell()
         self._lock = threading.Lock()
         self._news: dict[int, bool] = {}
@@ -102,6 +114,7 @@ class Reception:
 
     def start(self) -> None:
         """Begin to serve."""
+        self._content.start()
         self._thread.start()
 
     def _main(self) -> None:
@@ -124,6 +137,7 @@ class Reception:
         questions = Questions(
             inbox.ledger,
             inbox.progress,
+            inbox.artifacts,
             self._health,
             self._counters,
             self._deliveries,
@@ -140,6 +154,7 @@ class Reception:
             self._inbox_max_bytes,
             self._identity["version"],
             self._is_gone,
+            self._defer,
         )
         self._health.set(COMPONENT, State.OK)
         failures = 0
@@ -187,6 +202,9 @@ class Reception:
             if taken_bytes >= TURN_MAX_BYTES:
                 break
         turn = desk.settle(now_s)
+        with self._lock:
+            while self._answers:
+                turn.replies.append(self._answers.popleft())
         for connection, message in turn.replies:
             if not self._send(connection, message):
                 self._counters.add("replies_undeliverable")
@@ -258,7 +276,17 @@ class Reception:
             parts = frames.pack(Answer(message.id, error=f"the answer is too large: {error}"))
         return self._socket.send(connection, parts)
 
+    def _defer(self, connection: bytes, ask: Ask) -> bool:
+        """Hand a question to whoever answers it later; False when nobody can take it now."""
+        return self._ask_api(connection, ask) if ask.kind == "api" else self._content.take(connection, ask)
+
     # For other threads.
+
+    def answer(self, connection: bytes, answer: Answer) -> None:
+        """The answer to a question that was deferred."""
+        with self._lock:
+            self._answers.append((connection, answer))
+        self._bell.ring()
 
     def run_changed(self, run_id: int, *, important: bool = False) -> None:
         """A run's numbers or state changed: tell its sessions, at once if it is important."""
@@ -283,6 +311,7 @@ class Reception:
     def close(self, timeout_s: float = 10.0) -> None:
         """End the thread and close the endpoint."""
         self._end = True
+        self._content.close(timeout_s)
         self._bell.ring()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)

@@ -42,6 +42,8 @@ class Carried:
     """MetricRecord by name or glob."""
     step_values: dict[str, Any] = field(default_factory=dict)
     """Last value of every step metric: wandb adds it to rows that lack it (step_sync)."""
+    artifacts: set[str] = field(default_factory=set)
+    """Artifacts that offline files have, by the client's name for them."""
     name: str | None = None
     notes: str | None = None
     tags: list[str] | None = None
@@ -85,6 +87,9 @@ def _fold(record: Any, into: Carried, *, online: bool) -> None:
     elif kind == "metric":
         if not record.metric.expanded_from_glob:
             into.metrics[record.metric.name or record.metric.glob_name] = record.metric
+    elif kind == "artifact":
+        if not online:
+            into.artifacts.add(record.artifact.client_id)
     elif kind == "run":
         run = record.run
         into.name, into.notes, into.tags = run.display_name or None, run.notes or None, list(run.tags)

@@ -82,6 +82,19 @@ class StopRequested(_Frame, tag="stop_requested"):
     """Somebody pressed W&B's stop button. The run goes on until training ends it."""
 
 
+class ArtifactState(_Frame, tag="artifact"):
+    """How an artifact stands: "uploading" when an upload is begun, "committed", "recorded" or "failed" at its end.
+
+    `info` is what W&B says of the version. Said again and again while an upload lasts, to show that the worker lives.
+    """
+
+    session: str
+    id: str
+    state: str
+    error: str | None = None
+    info: dict[str, Any] | None = None
+
+
 class Finished(_Frame, tag="finished"):
     """wandb's run is finished with this exit code and everything of it is confirmed. The worker exits next."""
 
@@ -113,7 +126,7 @@ class Stop(_Frame, tag="stop"):
     within_s: float
 
 
-Report = Started | Progress | Sampled | Trouble | Recovered | StopRequested | Finished
+Report = Started | Progress | Sampled | Trouble | Recovered | StopRequested | ArtifactState | Finished
 Order = Wake | Finish | Samples | Stop
 
 _encoder = msgspec.msgpack.Encoder()

@@ -2,6 +2,7 @@
 
 RunError
 ├── RowRefusedError        wandb cannot store this row; it is dropped and counted, the run goes on
+├── ArtifactRefusedError   wandb or W&B does not take this artifact; it fails with this reason, the run goes on
 ├── SinkError              wandb or wandb-core failed; the worker exits and is started again
 │   └── SinkPermanentError somebody must act first (an API key, a run that may not be resumed)
 ├── PredecessorError       a former worker of this run cannot be got rid of
@@ -20,6 +21,14 @@ class RunError(Exception):
 
 class RowRefusedError(RunError):
     """wandb cannot store the row's values; the message says which and why."""
+
+
+class ArtifactRefusedError(RunError):
+    """An artifact cannot be logged, linked or used; `may_pass`: it may be tried again."""
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class SinkError(RunError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from client.protocol.records import Summary
 from telemetryd.inbox.ledger import Account
+from telemetryd.inbox.reader import EndedArtifact
 from telemetryd.inbox.survey import add_losses
 
 if TYPE_CHECKING:
@@ -33,3 +34,18 @@ def ledger_summary(sessions: Account, delivery: Delivery) -> Summary:
 def rank_summary(ranks: Ranks) -> Summary:
     """The figures of a run's ranks; nothing for a run without."""
     return Summary([([f"{PREFIX}ranks/{name}"], value) for name, value in ranks.summary().items()])
+
+
+def artifact_summary(stored: list[EndedArtifact], fresh: list[EndedArtifact]) -> Summary | None:
+    """The summary's keys for artifacts: how many came to which end, and why some failed; None where there were none."""
+    ended = {artifact.key: artifact for artifact in (*stored, *fresh)}
+    if not ended:
+        return None
+    counts: dict[str, int] = {}
+    values: dict[str, int | str] = {}
+    for artifact in ended.values():
+        counts[artifact.state] = counts.get(artifact.state, 0) + 1
+        if artifact.error is not None:
+            values[f"artifact_errors/{artifact.name}"] = artifact.error
+    values |= {f"artifacts/{state}": count for state, count in counts.items()}
+    return Summary([([f"{PREFIX}{name}"], value) for name, value in sorted(values.items())])

@@ -171,6 +171,7 @@ STEP_TIME_MIN_STEPS = 3
 
 RANK_SUMMARY_INTERVAL_S = 60.0
 """Between two writings of the ranks' figures into the run's summary, by the rows' clocks."""
+
 BLOBS_MEMORY_MAX_BYTES = 64 << 20
 """Bytes of media values kept in memory before the row that names them has come; more go into files."""
 
@@ -181,3 +182,23 @@ LINKED_TABLES_KEPT = 16
 LINKED_ROWS_MAX = 10_000
 """Logged tables kept as wandb's objects, and their rows at most: another table that is linked to one of them then
 refers to its artifact instead of holding a copy. Programs log what belongs together one after the other."""
+
+ARTIFACT_POLL_S = 0.25
+"""Between two looks whether the content of an artifact has come."""
+
+ARTIFACT_BEAT_S = 5
+"""How often an upload that lasts is said to go on, in whole seconds: far below WORKER_SILENT_MAX_S."""
+
+ARTIFACT_TRIES = 3
+ARTIFACT_TRY_PAUSE_S = 2.0
+"""Uploads of one artifact before it fails, and the pause after the first (doubled, then tripled): wandb-core itself has
+tried every request many times before."""
+
+ARTIFACT_TRIES_EVER = 20
+"""Uploads begun over all workers: one that kills each worker must not keep the run from its end."""
+
+DOWNLOAD_TRIES = 3
+"""Downloads of a file whose digest is wrong before that is an error."""
+
+DOWNLOAD_BUSY_S = 600.0
+"""A cached version that was asked for so recently is not removed for another: somebody may be copying it."""

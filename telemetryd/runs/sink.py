@@ -14,6 +14,7 @@ from typing import Protocol
 from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Saved, Summary
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.rows import FinishedRow
+from telemetryd.runs.uploads import Door
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class Sink(Protocol):
 
     def pins(self, record: Pins) -> None:
         """Pin keys of the config."""
+
+    def artifacts(self) -> Door:
+        """Where artifacts go; used on a thread of its own."""
+
+    def recorded_artifacts(self) -> set[str]:
+        """Artifacts that earlier offline files have, by the client's name for them."""
+
+    def artifacts_readable(self) -> bool:
+        """Whether every artifact that was recorded in a file can be read back. For any thread."""
 
     def samples(self, time_ns: int, values: Mapping[str, float]) -> bool:
         """Show values of the machine in the run's System panel; False when that is not possible now. Raises nothing

@@ -9,6 +9,7 @@
     val_to_json                    media in rows that are batched                  media are lost, and counted
     _make_stats                    the machine's samples, at their own time        wandb's own sampler goes on
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
+    Artifact._client_id            an artifact is found again in the .wandb file     a replay may record it twice
     the clock of `wandb.init`      the run's start time is the training's          the worker's start
     Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
 
@@ -140,6 +141,13 @@ class Published:
             publish(record, nowait=nowait)
 
         interface._publish = counting
+
+
+def artifact_record_number() -> int:
+    """The field number of an artifact among the records of a .wandb file."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    return int(pb.Record.DESCRIPTOR.fields_by_name["artifact"].number)
 
 
 def publish_output(run: Any, stream: str, text: str, time_ns: int) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import configparser
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from client.protocol.messages import RunSpec
+from telemetryd.inbox.content import WANDB_CACHE
 from telemetryd.runs.limits import (
     FILE_STREAM_TIMEOUT_S,
     FINISH_TIMEOUT_S,
@@ -127,6 +129,28 @@ def clean_environment(environ: MutableMapping[str, str]) -> None:
     """Leave only those WANDB_* variables that say how to reach W&B."""
     for name in [name for name in environ if name.startswith("WANDB_") and name not in KEPT_VARIABLES]:
         del environ[name]
+
+
+def keep_house(environ: MutableMapping[str, str], state_dir: Path, name: str) -> None:
+    """Have wandb stage and cache artifacts below the daemon's state, where they are cleaned up; unless told
+    otherwise."""
+    environ.setdefault("WANDB_DATA_DIR", str(_own_data(state_dir, name)))
+    environ.setdefault("WANDB_CACHE_DIR", str(state_dir / WANDB_CACHE))
+
+
+def keep_data(environ: MutableMapping[str, str], state_dir: Path, name: str, kept: Path) -> None:
+    """The run is offline: what wandb stages must stay for `wandb sync`, and lies beside the run from now on."""
+    if environ.get("WANDB_DATA_DIR") == str(_own_data(state_dir, name)):
+        environ["WANDB_DATA_DIR"] = str(kept / "data")
+
+
+def leave_house(state_dir: Path, name: str) -> None:
+    """The run is in W&B: nothing that wandb staged for it is needed any more."""
+    shutil.rmtree(_own_data(state_dir, name), ignore_errors=True)
+
+
+def _own_data(state_dir: Path, name: str) -> Path:
+    return state_dir / "wandb" / "data" / name
 
 
 def take_place(metadata: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
+from telemetryd.runs.wandb_artifacts import WandbArtifacts
 from telemetryd.runs.wandb_file import Tally, history_rows
 from telemetryd.runs.wandb_server import RunName
 from telemetryd.runs.wire_values import revive, revive_row
@@ -283,6 +284,20 @@ class WandbSink:
         if is_rich(row.data):
             return self._media.row(self._run, row.data, row.step, row.time_ns)
         return revive_row(row.data)
+    def artifacts(self) -> WandbArtifacts:
+        """The door for artifacts; for a thread of its own."""
+        return WandbArtifacts(self._run, online=self._approach.online)
+
+    def recorded_artifacts(self) -> set[str]:
+        """Artifacts that earlier offline files have."""
+        return self._carried.artifacts
+
+    def artifacts_readable(self) -> bool:
+        """Whether every artifact record that was published can be read back. For any thread."""
+        if self._published is None:
+            return True
+        number = wandb_private.artifact_record_number()
+        return self._tally.said.get(number, 0) >= self._published.counts.get(number, 0)
 
     def flush(self) -> None:
         """Send buffered rows to wandb-core; waits while its socket is full."""

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from telemetryd.inbox.reader import InboxReader
-from telemetryd.runs import control
+from telemetryd.inbox.content import Places
+from telemetryd.inbox.reader import EndedArtifact, InboxReader
+from telemetryd.runs import control, wandb_settings
 from telemetryd.runs.delivery import Delivery
-from telemetryd.runs.ledger_summary import ledger_summary
+from telemetryd.runs.ledger_summary import artifact_summary, ledger_summary
 from telemetryd.runs.limits import (
     CONFIRM_INTERVAL_S,
     IDLE_POLL_S,
@@ -30,6 +33,7 @@ from telemetryd.runs.limits import (
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.sink import Sink
+from telemetryd.runs.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +52,12 @@ class Worker:
         notebook: Notebook,
         orders: Orders,
         reports: Reports,
+        places: Places,
+        kept: Path,
         settle_again: Callable[[], None] = lambda: None,
     ) -> None:
-        """`settle_again` is called when the daemon has made the state folder anew: what lies there must be put back."""
+        """`places` is where the content of artifacts is found, `kept` where that of offline files stays. `settle_again`
+        is called when the daemon has made the state folder anew: what lies there must be put back."""
         self._settle_again = settle_again
         self._reader = reader
         self._run_id = run_id
@@ -59,6 +66,9 @@ class Worker:
         self._notebook = notebook
         self._orders = orders
         self._reports = reports
+        self._places = places
+        self._kept = kept
+        self._uploads: Uploads | None = None
         self._finish: control.Finish | None = None
         self._stop_at_s: float | None = None
         self._reported: control.Progress | None = None
@@ -79,6 +89,7 @@ class Worker:
         notes = self._notebook.notes
         self._delivery.resume(first, there, notes.ends, notes.flushes)
         self._reports.send(started)
+        self._uploads = self._start_uploads()
         log.info("started directory=%s mode=%s already=%d", started.directory, started.mode, len(there.steps))
         while not self._stopping_now():
             caught_up = self._take_some()
@@ -94,6 +105,26 @@ class Worker:
                 return
             self._wait(caught_up)
         self._report(final=True)
+
+    def _start_uploads(self) -> Uploads:
+        sink = self._sink
+        self._settle_data(online=sink.artifacts().online)
+        uploads = Uploads(
+            self._reader.path,
+            self._run_id,
+            self._places,
+            self._kept,
+            sink.artifacts(),
+            self._reports.send,
+            sink.recorded_artifacts(),
+            sink.artifacts_readable,
+        )
+        uploads.start()
+        return uploads
+
+    def _settle_data(self, *, online: bool) -> None:
+        if not online:
+            wandb_settings.keep_data(os.environ, self._reader.path.parent, str(self._run_id), self._kept)
 
     def _await_sink(self) -> bool:
         """Until the sink can be opened; False when the worker is to stop before."""
@@ -111,6 +142,9 @@ class Worker:
     def _obey(self, order: control.Order | None) -> None:
         if isinstance(order, control.Finish):
             self._finish = order
+        elif isinstance(order, control.Wake):
+            if self._uploads is not None:
+                self._uploads.wake()
         elif isinstance(order, control.Stop):
             deadline = time.monotonic() + order.within_s
             self._stop_at_s = min(deadline, self._stop_at_s or deadline)
@@ -183,6 +217,8 @@ class Worker:
             return
         self._looked_at_s = now
         self._delivery.confirm()
+        if self._uploads is not None and self._uploads.failure is not None:
+            raise self._uploads.failure
         self._tell(self._sink.check())
 
     def _tell(self, trouble: control.Trouble | None) -> None:
@@ -200,7 +236,9 @@ class Worker:
         self._delivery.end()
         self._sink.flush()
         self._sink.hurry()
-        while not (self._delivery.settled and self._sink.is_confirmed(self._sink.written())):
+        while not (
+            self._delivery.settled and self._sink.is_confirmed(self._sink.written()) and self._artifacts_settled()
+        ):
             self._confirm()
             self._report()
             if self._stopping_now():
@@ -210,11 +248,21 @@ class Worker:
         self._report(final=True)
         self._show_samples()
         self._sink.summary(ledger_summary(self._reader.sessions(self._run_id), self._delivery))
+        if (artifacts := artifact_summary(self._reader.ended_artifacts(self._run_id), self._ended_here())) is not None:
+            self._sink.summary(artifacts)
         with self._watched_finish():
             self._sink.finish(order.exit_code)
         self._delivery.finished()
+        if self._sink.artifacts().online:
+            wandb_settings.leave_house(self._reader.path.parent, str(self._run_id))
         self._reports.send(control.Finished(order.exit_code))
         log.info("finished exit_code=%d delivered=%d", order.exit_code, self._delivery.delivered)
+
+    def _artifacts_settled(self) -> bool:
+        return self._uploads is None or self._uploads.settled()
+
+    def _ended_here(self) -> list[EndedArtifact]:
+        return self._uploads.ended() if self._uploads is not None else []
 
     @contextlib.contextmanager
     def _watched_finish(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from telemetryd.errors import InboxError
+from telemetryd.inbox.content import Places
 from telemetryd.inbox.reader import InboxReader
 from telemetryd.runs import control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
@@ -54,6 +55,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
     parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
+    parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
     return parser.parse_args(arguments)
 
 
@@ -92,6 +94,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             metadata.setdefault("pid", hello.pid)
         run.spec.metadata = metadata
         wandb_settings.clean_environment(os.environ)
+        wandb_settings.keep_house(os.environ, options.inbox.parent, str(options.run))
         wandb_settings.take_place(metadata)
 
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
@@ -116,7 +119,9 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             notebook.save()
             os.chdir(process.lock.path.parent)
 
-        Worker(reader, options.run, sink, delivery, notebook, orders, reports, settle_again).run()
+        places = Places(options.spool, options.inbox.parent)
+        kept = Path(run.spec.directory or options.inbox.parent / "runs") / "wandb" / "artifacts" / run.spec.run_id
+        Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -78,6 +78,17 @@ FIELDS: tuple[Field, ...] = (
         "how much the inbox may hold on disk; at the cap clients keep their rows in their spools",
     ),
     Field(
+        "artifact_max_bytes", "size", parse_bytes(0), limits.ARTIFACT_MAX_BYTES, "64GiB",
+        "TELEMETRYD_ARTIFACT_MAX_BYTES", "--artifact-max", "SIZE",
+        "how much content of artifacts may wait for W&B on disk: in the spool for each training process, and in the"
+        " state folder for what came over the wire; at the cap a new artifact fails",
+    ),
+    Field(
+        "artifact_cache_max_bytes", "size", parse_bytes(0), limits.ARTIFACT_CACHE_MAX_BYTES, "64GiB",
+        "TELEMETRYD_ARTIFACT_CACHE_MAX_BYTES", "--artifact-cache-max", "SIZE",
+        "how much downloaded artifacts may take in the state folder; what was not asked for longest goes first",
+    ),
+    Field(
         "late", "choice", parse_choice("keep", "drop"), "keep", "keep",
         "TELEMETRYD_LATE", "--late", "keep|drop",
         "rows with a lower step than one already written: kept at a free step with their own in `late_step`,"

@@ -24,6 +24,12 @@ SAMPLE_PERIOD_MAX_S = 24 * 3600.0
 NODE_LABEL_MAX_CHARS = 64
 """It stands behind every key of the System panel."""
 
+ARTIFACT_MAX_BYTES = 64 << 30
+"""Some tens of checkpoints of gigabytes: what a slow line may lag behind."""
+
+ARTIFACT_CACHE_MAX_BYTES = 64 << 30
+"""Some large data sets, and a small part of a training machine's disk."""
+
 MAX_WORKERS = 16
 """Runs delivered at once. A worker and its wandb-core take some 200 MB; more runs than this wait for their turn."""
 

@@ -16,6 +16,8 @@ class DaemonSettings:
     keys_dir: Path
     drain_timeout_s: float
     inbox_max_bytes: int
+    artifact_max_bytes: int
+    artifact_cache_max_bytes: int
     late: str
     ranks: str
     log_level: str

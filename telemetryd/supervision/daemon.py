@@ -31,6 +31,7 @@ from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox import database
+from telemetryd.inbox.content import Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.ledger import Account
 from telemetryd.inbox.store import FILE_NAME, Inbox
@@ -39,6 +40,7 @@ from telemetryd.reception import endpoint
 from telemetryd.reception.keys import Keyring
 from telemetryd.reception.reception import Reception
 from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision.api_process import ApiProcess
 from telemetryd.supervision.sampling import Sampling
 from telemetryd.supervision.shutdown import Shutdown
 from telemetryd.supervision.supervisor import Supervisor
@@ -61,6 +63,10 @@ class ServeSettings(Protocol):
     def drain_timeout_s(self) -> float: ...  # noqa: D102
     @property
     def inbox_max_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def artifact_max_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def artifact_cache_max_bytes(self) -> int: ...  # noqa: D102
     @property
     def late(self) -> str: ...  # noqa: D102
     @property
@@ -150,6 +156,12 @@ class Daemon:
         self._delivered_before = self._inbox.ledger.total().delivered
         self._forget_old_runs()
         self._identity = self._facts()
+        places = Places(settings.spool_dir, settings.state_dir)
+        self._api = ApiProcess(
+            settings.state_dir,
+            settings.artifact_cache_max_bytes,
+            lambda connection, answer: self._reception.answer(connection, answer),
+        )
         self._reception = Reception(
             settings.endpoint,
             home,
@@ -160,28 +172,24 @@ class Daemon:
             self._counters,
             self._deliveries,
             self._events,
+            places,
+            settings.artifact_max_bytes,
+            self._api.take,
             keyring,
         )
         self._supervisor = Supervisor(
             self._inbox,
             settings.state_dir,
             settings.spool_dir,
-            [
-                *worker_command,
-                "--late",
-                settings.late,
-                "--ranks",
-                settings.ranks,
-                *_sampled(settings),
-                *_trust_paths(settings),
-            ],
+            [*worker_command, *_worker_options(settings)],
             settings.max_workers,
             self._health,
             self._counters,
             self._deliveries,
             lambda run_id, important: self._reception.run_changed(run_id, important=important),
             self._selector,
-            lambda: self.sampling.pids(),
+            lambda: {*self.sampling.pids(), *self._api.pids()},
+            lambda: self._undertaker.poke(),
         )
         self.sampling = Sampling(
             settings,
@@ -200,6 +208,7 @@ class Daemon:
             self._counters,
             self._reception.connected,
             self._sessions_died,
+            places,
         )
 
     def _forget_old_runs(self) -> None:
@@ -261,10 +270,12 @@ class Daemon:
                      os.getpid())  # fmt: skip
             self._reception.start()
             self._undertaker.start()
+            self._api.start()
             failed = False
             try:
                 failed = self._loop()
             finally:
+                self._api.close()
                 self._undertaker.close()
                 self.sampling.close()
                 self._supervisor.close()
@@ -408,14 +419,15 @@ class Daemon:
         print(f"telemetryd: stopped; {words}", file=sys.stderr, flush=True)
 
 
-def _trust_paths(settings: ServeSettings) -> list[str]:
-    """Over ipc only this user speaks: the socket lies in a folder of theirs that nobody else may enter."""
-    return ["--trust-paths"] if settings.endpoint.startswith("ipc:") else []
-
-
-def _sampled(settings: ServeSettings) -> list[str]:
-    """What tells a worker that wandb need not sample the machine."""
-    return ["--sampled"] if settings.sampling != "off" else []
+def _worker_options(settings: ServeSettings) -> list[str]:
+    """What every worker is told. `--sampled`: wandb need not sample the machine. `--trust-paths`: over ipc only this user
+    speaks, since the socket lies in a folder of theirs that nobody else may enter."""
+    options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
+    if settings.sampling != "off":
+        options.append("--sampled")
+    if settings.endpoint.startswith("ipc:"):
+        options.append("--trust-paths")
+    return options
 
 
 def _set_up_logging(level: str) -> None:

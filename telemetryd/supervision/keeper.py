@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from telemetryd.inbox.progress import RunState
@@ -39,6 +40,8 @@ class Keeper:
     """A report that the inbox could not take yet."""
     notes: bytes = b""
     """What the last worker had noted for the next one (runs/notes.py): a copy, for when its file is removed."""
+    waiting_artifacts: deque[control.ArtifactState] = field(default_factory=deque)
+    """Reports on artifacts that the inbox could not take yet."""
     to_delete: bool = False
     """Confirmed batches are still to be deleted."""
 

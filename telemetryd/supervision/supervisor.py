@@ -19,6 +19,7 @@ import os
 import random
 import selectors
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -71,10 +72,12 @@ class Supervisor:
         run_changed: Callable[[int, bool], None],
         selector: selectors.BaseSelector,
         spared: Callable[[], Collection[int]] = tuple,
+        artifact_ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """`run_changed(run, important)` is called when what clients see of a run has changed. `spared` are children
-        that are somebody else's."""
+        """`run_changed(run, important)` is called when what clients see of a run has changed, `artifact_ended` when an
+        artifact's content is not needed any more. `spared` are children that are somebody else's."""
         self._spared = spared
+        self._artifact_ended = artifact_ended
         self._inbox = inbox
         self._folder = state_dir / "workers"
         self._spool_dir = spool_dir
@@ -123,6 +126,7 @@ class Supervisor:
             keeper = self._keepers.setdefault(run_id, Keeper(run))
             keeper.run = run
             self._retry_progress(keeper)
+            self._retry_artifacts(keeper)
             self._close_if_over(keeper, now_s)
         for run_id, keeper in list(self._keepers.items()):
             self._delete_confirmed(keeper)
@@ -329,6 +333,8 @@ class Supervisor:
         elif isinstance(report, control.Recovered):
             keeper.trouble = None
             important = self._deliveries.set(run_id, "running")
+        elif isinstance(report, control.ArtifactState):
+            important = self._artifact(keeper, report)
         elif isinstance(report, control.StopRequested):
             log.info("run_stop_requested run=%d", run_id)
             self._deliveries.request_stop(run_id)
@@ -336,8 +342,31 @@ class Supervisor:
             self._finished(keeper, report)
         self._run_changed(run_id, important)
 
+    def _artifact(self, keeper: Keeper, report: control.ArtifactState) -> bool:
+        """An artifact has news; whether clients are to hear of it at once."""
+        if report.state == "beat":  # it only shows that the worker lives
+            return False
+        keeper.waiting_artifacts.append(report)
+        self._retry_artifacts(keeper)
+        return report.state != "uploading"
+
+    def _retry_artifacts(self, keeper: Keeper) -> None:
+        while keeper.waiting_artifacts:
+            report = keeper.waiting_artifacts[0]
+            kind = self._keep(partial(self._inbox.artifacts.update, *msgspec.structs.astuple(report)))
+            if kind is None:
+                return
+            keeper.waiting_artifacts.popleft()
+            if kind and kind != "use" and report.state in ("committed", "failed"):
+                self._counters.add(f"artifacts_{report.state}")
+            if report.state == "failed":
+                log.warning("artifact_failed run=%d id=%s reason=%r", keeper.run.run_id, report.id, report.error)
+            if report.state != "uploading":
+                self._artifact_ended()
+
     def _finished(self, keeper: Keeper, report: control.Finished) -> None:
         self._retry_progress(keeper)
+        self._retry_artifacts(keeper)
         keeper.finished = True
         if keeper.finish is None:
             log.error("worker_finished_unasked run=%d exit_code=%d", keeper.run.run_id, report.exit_code)
@@ -441,8 +470,9 @@ class Supervisor:
 
     def _reap_orphans(self) -> None:
         """Kill and reap what dead workers left: as subreaper we have become its parent."""
+        children = leftovers.children()  # first: what is started after this is not in it
         living = {worker.pid for worker in self.workers} | set(self._spared())
-        for pid in leftovers.children():
+        for pid in children:
             if pid not in living and leftovers.end_orphan(pid):
                 self._counters.add("orphans_reaped")
 

@@ -1,4 +1,5 @@
-"""The thread that looks after sessions whose process died: adopts their spool, or notes that they are lost.
+"""The thread that looks after sessions whose process died: adopts their spool, or notes that they are lost; and
+after staged content of artifacts that is not needed any more.
 
 A session is lost when nothing of it can come any more:
 * its spool folder is there and its owner's lock is free: adopted, then ended by its End or lost;
@@ -23,9 +24,11 @@ from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.adopt import Adopter, NoRoomError
+from telemetryd.inbox.content import Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
-from telemetryd.limits import ADOPT_INTERVAL_S, FOREIGN_SILENCE_S, RECONNECT_GRACE_S
+from telemetryd.inbox.sweep import Sweep
+from telemetryd.limits import ADOPT_INTERVAL_S, FOREIGN_SILENCE_S, RECONNECT_GRACE_S, WANDB_CACHE_LOOK_S
 from telemetryd.supervision import leftovers
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class Undertaker:
         counters: Counters,
         connected: Callable[[], frozenset[str]],
         changed: Callable[[set[int]], None],
+        places: Places,
     ) -> None:
         """`changed` is called on this thread with the runs of sessions that were adopted or lost."""
         self._home = home
@@ -61,6 +65,8 @@ class Undertaker:
         self._changed = changed
         self._stop = threading.Event()
         self._poked = threading.Event()
+        self._places = places
+        self._trim_at_s = 0.0
         self._unconnected_s: dict[str, float] = {}
         self._hosts = {os.uname().nodename, socket.gethostname()}
         self.rounds = 0
@@ -88,9 +94,11 @@ class Undertaker:
             self._health.set(COMPONENT, State.PERMANENT, f"the inbox cannot be opened: {error}")
             return
         adopter = Adopter(inbox, self._spool_dir, self._max_bytes, self._counters, self._connected, self._stop)
+        sweep = Sweep(inbox, self._places, self._spool_dir)
         try:
             while not self._stop.is_set():
                 self._round(inbox, adopter)
+                self._sweep(sweep)
                 self.rounds += 1
                 self._poked.wait(ADOPT_INTERVAL_S)
                 self._poked.clear()
@@ -115,6 +123,19 @@ class Undertaker:
         runs = {found.run_id for found in adopted if found.run_id is not None} | lost
         if news or adopted:
             self._changed(runs)
+
+    def _sweep(self, sweep: Sweep) -> None:
+        """Remove staged content that is not needed any more."""
+        try:
+            self._counters.add("staging_removed", sweep.round())
+            if time.monotonic() >= self._trim_at_s:
+                self._trim_at_s = time.monotonic() + WANDB_CACHE_LOOK_S
+                sweep.trim_cache(self._home.path.parent)
+        except (InboxError, OSError) as error:
+            log.warning("sweep_failed error=%r", str(error))
+        except Exception:
+            log.exception("sweep_failed")
+            self._counters.add("adoption_errors")
 
     def _lose_the_dead(self, inbox: Inbox, now_s: float) -> tuple[bool, set[int]]:
         """Note the sessions of dead processes that left no folder: (whether there were any, their runs)."""

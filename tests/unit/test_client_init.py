@@ -225,7 +225,7 @@ def test_the_module_speaks_for_the_run_until_it_is_finished() -> None:
     assert recorded.run.exit_code == 3
 
 
-@pytest.mark.parametrize("method", ["log_artifact", "use_artifact", "log_code", "link_model"])
+@pytest.mark.parametrize("method", ["log_code", "restore"])
 def test_what_is_not_there_yet_says_what_to_use(method: str) -> None:
     with recording():
         run = client.init(project="p")

@@ -9,7 +9,7 @@ from client.protocol import framing
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Config, End, Losses, Output, Row
 from telemetryd.errors import InboxUnavailableError, PlaceError, SessionClaimError, UnknownSessionError
-from telemetryd.inbox.database import Database, prepare
+from telemetryd.inbox.database import Database, migrations, prepare
 from telemetryd.inbox.progress import SessionEnd
 from telemetryd.inbox.reader import InboxReader
 from telemetryd.inbox.store import Inbox
@@ -316,23 +316,29 @@ def test_a_database_of_an_older_version_is_migrated_with_its_content(tmp_path: P
     inbox = Inbox(path)
     hello(inbox, train())
     inbox.close()
-    steps = [(2, "-- a comment\nALTER TABLE runs ADD COLUMN note TEXT;"), (3, "UPDATE runs SET note = 'new';")]
+    newest = migrations()[-1][0]
+    steps = [
+        *migrations(),
+        (newest + 1, "-- a comment\nALTER TABLE runs ADD COLUMN note TEXT;"),
+        (newest + 2, "UPDATE runs SET note = 'new';"),
+    ]
     monkeypatch.setattr("telemetryd.inbox.database.migrations", lambda: steps)
     assert prepare(path) is None
     database = Database(path)
     assert database.row("SELECT key, note FROM runs") == ("//r", "new")
-    assert database.row("PRAGMA user_version") == (3,)
+    assert database.row("PRAGMA user_version") == (newest + 2,)
     database.close()
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "inbox.sqlite3"
     prepare(path)
-    broken = [(2, "ALTER TABLE runs ADD COLUMN note TEXT; ALTER TABLE nowhere ADD COLUMN x;")]
+    newest = migrations()[-1][0]
+    broken = [(newest + 1, "ALTER TABLE runs ADD COLUMN note TEXT; ALTER TABLE nowhere ADD COLUMN x;")]
     monkeypatch.setattr("telemetryd.inbox.database.migrations", lambda: broken)
     with pytest.raises(PlaceError):
         prepare(path)
     database = Database(path)
-    assert database.row("PRAGMA user_version") == (1,)
+    assert database.row("PRAGMA user_version") == (newest,)
     assert "note" not in {name for (_, name, *_) in database.rows("PRAGMA table_info(runs)")}
     database.close()

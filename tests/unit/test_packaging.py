@@ -25,6 +25,9 @@ ONE_DOOR = {
     "wandb": {
         "telemetryd/runs/wandb_sink.py",
         "telemetryd/runs/wandb_private.py",
+        "telemetryd/runs/wandb_artifacts.py",
+        "telemetryd/runs/download_cache.py",
+        "telemetryd/runs/api_main.py",
         "telemetryd/runs/wandb_file.py",  # the message types of the file alone
         "telemetryd/runs/media/door.py",  # the media classes alone
         "telemetryd/runs/wandb_tables.py",  # what tables keep private

@@ -63,6 +63,25 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "end": records.End(9, 3, True),
     "blob": records.Blob(1 << 61, b"\x00\xff", 4 << 20),
     "row_media": records.Row(2, 1, {"img": MEDIA}),
+    "artifact": records.Artifact(
+        "ef" * 16,
+        name="m",
+        type="model",
+        description="d",
+        metadata='{"a":1}',
+        aliases=["best"],
+        tags=["t"],
+        ttl_s=60,
+        incremental=True,
+        distributed_id="g",
+        finalize=False,
+        use=True,
+        base="e/p/m:v0",
+        removed=["x"],
+    ),
+    "artifact_link": records.Artifact("ef" * 16, "link", source="ab" * 16, target="registry/m"),
+    "staged": records.Staged("ef" * 16, "0f" * 32, 9, 2),
+    "staged_not": records.Staged("ef" * 16, error="source changed"),
 }
 
 

@@ -12,11 +12,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from client.protocol.records import BlobRef, Media
 from telemetryd.runs import wandb_private, wandb_tables
-from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.door import is_wandb_error, is_wandb_table
 from telemetryd.runs.media.errors import BYTES_MISSING, ENCODER_MISSING, REFUSED, UNKNOWN_KIND, MediaLostError
 from telemetryd.runs.media.table_log import TableLog
@@ -34,10 +33,17 @@ _BROKEN = (ConnectionError, BrokenPipeError, EOFError)
 Build = Callable[[dict[str, Any], "MediaBuilder"], Any]
 
 
+class Blobs(Protocol):
+    """Where the bytes of media values are: BlobStore, or an artifact's content."""
+
+    def get(self, ref: BlobRef) -> bytes | bytearray | None:
+        """The bytes that are named; None when not all of them came."""
+
+
 class MediaBuilder:
     """Constructs the media values of one run."""
 
-    def __init__(self, blobs: BlobStore, kinds: dict[str, Build], tables: TableLog) -> None:
+    def __init__(self, blobs: Blobs, kinds: dict[str, Build], tables: TableLog) -> None:
         self._blobs = blobs
         self._kinds = kinds
         self._tables = tables

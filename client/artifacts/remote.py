@@ -1,0 +1,84 @@
+"""What W&B has of artifacts, asked through the daemon, which holds the key.
+
+Every question waits, with a timeout; what W&B answered with a refusal is raised as wandb raises it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from client.artifacts.entries import ArtifactManifestEntry
+from client.errors import CommError, NoAnswerError
+from client.limits import ARTIFACT_USE_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from client.artifacts.artifact import Artifact
+    from client.sender import Question
+
+
+class Channel(Protocol):
+    """How a question gets to the daemon: a run's session, or a connection of its own."""
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask, and go on."""
+
+
+class Remote:
+    """`entity` and `project` complete a name that has none; empty: what the daemon takes for its own."""
+
+    def __init__(self, channel: Channel, entity: str = "", project: str = "") -> None:
+        self.channel = channel
+        self._entity = entity
+        self._project = project
+
+    def ask(self, op: str, timeout_s: float = ARTIFACT_USE_TIMEOUT_S, **args: Any) -> dict[str, Any]:
+        """W&B's answer. Raises NoAnswerError, CommError, ValueError."""
+        question = self.channel.post("api", {"op": op, "entity": self._entity, "project": self._project, **args})
+        try:
+            answer = question.result(timeout_s)
+        except NoAnswerError as error:
+            if "unknown question" in str(error):
+                raise NoAnswerError("the daemon is older than artifacts: update it") from None
+            raise
+        if answer.get("error"):
+            said = str(answer["error"])
+            raise ValueError(said) if answer.get("kind") == "value" else CommError(said)
+        return answer
+
+    def find(self, name: str, kind: str | None, timeout_s: float) -> Artifact:
+        """The version that "entity/project/name:alias" names. Raises as `ask`."""
+        from client.artifacts.artifact import Artifact
+
+        return Artifact._of(self.ask("artifact", timeout_s, name=name, type=kind)["info"], self)
+
+    def change(self, op: str, name: str, **values: Any) -> dict[str, Any]:
+        """Change a version: "update", "delete" or "unlink"; what W&B says of it then."""
+        return dict(self.ask(op, name=name, **values).get("info") or {})
+
+    def linked(self, name: str, target: str, aliases: list[str] | None) -> Artifact:
+        """Link a version to a collection; the linked version."""
+        from client.artifacts.artifact import Artifact
+
+        return Artifact._of(self.ask("link", name=name, target=target, aliases=aliases)["info"], self)
+
+    def manifest(self, artifact: Artifact) -> list[ArtifactManifestEntry]:
+        """The entries of a version."""
+        from client.artifacts.fetch import Fetch
+
+        return Fetch(self, artifact.qualified_name).manifest(ARTIFACT_USE_TIMEOUT_S)
+
+    def download(
+        self,
+        artifact: Artifact,
+        root: str,
+        prefix: str | None,
+        only: str | None,
+        *,
+        allow_missing_references: bool,
+        timeout_s: float,
+    ) -> None:
+        """Put the version's files under `root`."""
+        from client.artifacts.fetch import Fetch
+
+        fetch = Fetch(self, artifact.qualified_name, allow_missing_references=allow_missing_references)
+        fetch.download(root, prefix, only, timeout_s)

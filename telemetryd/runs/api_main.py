@@ -1,0 +1,216 @@
+"""The process that asks W&B about artifacts for clients: `python -m telemetryd.runs.api_main --state DIR --requests-fd
+N --responses-fd N --cache-max-bytes N`.
+
+A process of its own, so that wandb may hang or die here without touching reception. Each question is answered on a
+thread; a download goes on by itself, and is asked about again and again. It ends, with its wandb-core, when the daemon
+closes the pipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from telemetryd.errors import ApiKeyError
+from telemetryd.inbox.content import DOWNLOADS_NAME
+from telemetryd.runs import api_wire, predecessor, wandb_settings
+from telemetryd.runs.artifact_info import describe
+from telemetryd.runs.download_cache import Download, DownloadCache, key_of
+from telemetryd.runs.predecessor import RunLock
+from telemetryd.settings import api_key
+
+log = logging.getLogger("telemetryd.runs.api_main")
+
+_READ_BYTES = 1 << 16
+_THREADS = 8
+
+
+class RefusedError(Exception):
+    """W&B, or the want of a key, stands against it; the client is told."""
+
+
+class Api:
+    """The questions, by `op`. Each answers what the client gets, and raises what it is to be told."""
+
+    def __init__(self, cache: DownloadCache) -> None:
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._downloads: dict[tuple[str, str, str, bool], Download] = {}
+        self._key = ""
+        self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "artifact": self._artifact,
+            "versions": self._versions,
+            "fetch": self._fetch,
+            "update": self._update,
+            "link": self._link,
+            "unlink": self._unlink,
+            "delete": self._delete,
+        }
+
+    def answer(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a question. Never raises."""
+        import wandb
+
+        op = self._ops.get(str(args.get("op")))
+        if op is None:
+            return {"error": f"the daemon knows no question {str(args.get('op'))[:40]!r}: update it", "kind": "refused"}
+        try:
+            return op(args)
+        except wandb.errors.CommError as error:
+            is_value = isinstance(getattr(error, "exc", None), ValueError)
+            return {"error": str(error), "kind": "value" if is_value else "refused"}
+        except ValueError as error:
+            return {"error": str(error), "kind": "value"}
+        except (RefusedError, ApiKeyError) as error:
+            return {"error": str(error), "kind": "refused"}
+        except Exception as error:
+            log.exception("question_failed op=%s", args.get("op"))
+            return {"error": f"{type(error).__name__}: {error}", "kind": "refused"}
+
+    def _wandb(self, args: dict[str, Any]) -> Any:
+        import wandb
+
+        url = wandb_settings.server_url(os.environ)
+        found = api_key.find(url, {**os.environ, "WANDB_API_KEY": self._given_key})
+        if found is None:
+            raise RefusedError("the daemon has no W&B API key: give it one with `telemetryd login`")
+        os.environ["WANDB_API_KEY"] = found.value
+        overrides = {name: str(args[name]) for name in ("entity", "project") if args.get(name)}
+        return wandb.Api(overrides=overrides, api_key=found.value)
+
+    _given_key = os.environ.get("WANDB_API_KEY", "")
+
+    def _find(self, args: dict[str, Any]) -> Any:
+        return self._wandb(args).artifact(str(args["name"]), args.get("type"))
+
+    def _artifact(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {"info": describe(self._find(args))}
+
+    def _versions(self, args: dict[str, Any]) -> dict[str, Any]:
+        found = self._wandb(args).artifacts(str(args["type"]), str(args["name"]))
+        return {"infos": [describe(artifact) for artifact in found]}
+
+    def _update(self, args: dict[str, Any]) -> dict[str, Any]:
+        from datetime import timedelta
+
+        import wandb
+
+        artifact = self._find(args)
+        artifact.aliases, artifact.tags = list(args["aliases"]), list(args["tags"])
+        artifact.description, artifact.metadata = args.get("description"), dict(args["metadata"])
+        ttl_s = args.get("ttl_s")
+        if ttl_s is not None:
+            artifact.ttl = wandb.ArtifactTTL.INHERIT if ttl_s < 0 else timedelta(seconds=ttl_s) if ttl_s else None
+        artifact.save()
+        return {"info": describe(artifact)}
+
+    def _link(self, args: dict[str, Any]) -> dict[str, Any]:
+        linked = self._find(args).link(str(args["target"]), args.get("aliases"))
+        return {"info": describe(linked)}
+
+    def _unlink(self, args: dict[str, Any]) -> dict[str, Any]:
+        self._find(args).unlink()
+        return {}
+
+    def _delete(self, args: dict[str, Any]) -> dict[str, Any]:
+        self._find(args).delete(delete_aliases=bool(args.get("delete_aliases")))
+        return {}
+
+    # Downloads
+
+    def _fetch(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Begin a download, or say how the one stands that was begun. An end is told once, and then forgotten."""
+        only, prefix = args.get("only"), args.get("prefix")
+        question = (str(args["name"]), str(only or ""), str(prefix or ""), bool(args.get("files")))
+        with self._lock:
+            running = self._downloads.get(question)
+        if running is None:
+            artifact = self._find({**args, "type": None})
+            key = key_of(artifact)
+            running = Download(key, self._cache.folder(key))
+            with self._lock:
+                running = self._downloads.setdefault(question, running)
+            thread = threading.Thread(
+                target=self._cache.fill,
+                args=(artifact, running, lambda entry: _is_wanted(entry.path, only, prefix)),
+                kwargs={"files": question[3]},
+                name="fill",
+                daemon=True,
+            )
+            thread.start()
+            thread.join(0.5)  # what is in the cache is ready at once
+        if running.state != "running":
+            with self._lock:
+                self._downloads.pop(question, None)
+        return running.answer()
+
+
+def _is_wanted(path: str, only: str | None, prefix: str | None) -> bool:
+    return (only is None or path == only) and (prefix is None or path.startswith(prefix))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="telemetryd.runs.api_main", description="Asks W&B about artifacts.")
+    parser.add_argument("--state", type=Path, required=True, help="the daemon's state folder")
+    parser.add_argument("--requests-fd", type=int, required=True, help="pipe to read requests from")
+    parser.add_argument("--responses-fd", type=int, required=True, help="pipe to write responses to")
+    parser.add_argument("--cache-max-bytes", type=int, required=True, help="what downloads may take on disk")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Answer until the pipe closes; ends the process."""
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in (options.requests_fd, options.responses_fd):
+        os.set_inheritable(fd, False)
+    temp_dir = tempfile.gettempdir()  # the daemon made it for this process
+    lock = RunLock(options.state / "workers" / "api.lock")  # a predecessor, and what it left, goes first
+    code = 1
+    try:
+        wandb_settings.clean_environment(os.environ)
+        wandb_settings.keep_house(os.environ, options.state, "api")
+        os.environ["WANDB_DIR"] = str(options.state / "wandb")
+        os.environ["WANDB_SILENT"] = "true"
+        Path(os.environ["WANDB_DIR"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.take(Path(temp_dir))
+        _serve(options)
+        code = 0
+    finally:
+        for pid in predecessor.cores_of(os.getpid()):
+            predecessor.kill(pid)
+        shutil.rmtree(temp_dir, ignore_errors=True)
+        logging.shutdown()
+        os._exit(code)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    api = Api(DownloadCache(options.state / DOWNLOADS_NAME, options.cache_max_bytes))
+    frames = api_wire.Frames()
+    writing = threading.Lock()
+
+    def work(request: api_wire.Request) -> None:
+        view = memoryview(api_wire.pack(api_wire.Response(request.id, api.answer(request.args))))
+        with writing:
+            while view:
+                view = view[os.write(options.responses_fd, view) :]
+
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="question")
+    while data := os.read(options.requests_fd, _READ_BYTES):
+        for request in frames.requests(data):
+            pool.submit(work, request)
+
+
+if __name__ == "__main__":
+    main()
