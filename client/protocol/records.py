@@ -207,6 +207,16 @@ class Blob(Record, tag="blb", rename={"id": "i", "data": "b", "offset": "o"}):
     offset: int = 0
 
 
+class Process(Record, tag="pro"):
+    """What was looked up of the session's process after its Hello (since 1.2): once, some moments after the first rows.
+
+    `facts` are further RunSpec.metadata. `files` go into the run's files by their names: patches, requirements, code.
+    """
+
+    facts: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -236,6 +246,7 @@ AnyRecord = (
     | Clock
     | Gone
     | Blob
+    | Process
     | End
 )
 

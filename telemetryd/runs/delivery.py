@@ -35,6 +35,7 @@ from client.protocol.records import (
     Output,
     Pins,
     Preempting,
+    Process,
     Rank,
     Row,
     Summary,
@@ -227,6 +228,8 @@ class Delivery:
             self._sink.preempting()
         elif isinstance(record, Pins):
             self._sink.pins(record)
+        elif isinstance(record, Process):
+            self._sink.process(record)
 
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""

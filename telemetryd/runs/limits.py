@@ -173,3 +173,13 @@ RANK_SUMMARY_INTERVAL_S = 60.0
 """Between two writings of the ranks' figures into the run's summary, by the rows' clocks."""
 BLOBS_MEMORY_MAX_BYTES = 64 << 20
 """Bytes of media values kept in memory before the row that names them has come; more go into files."""
+
+FACTS_WAIT_S = 2.0
+"""How long a worker waits, before it begins the run, for what the client looks up of its process: git's answer on a
+usual repository takes a tenth of it, and this worker's own import of wandb has taken half a second already."""
+
+FACTS_POLL_S = 0.05
+"""Between two looks into the inbox meanwhile."""
+
+FACTS_SCAN_BYTES = 64 << 20
+"""Of the inbox, at most, when many rows came before: reading them takes a tenth of a second."""

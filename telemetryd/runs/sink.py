@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Process, Summary
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.rows import FinishedRow
 
@@ -79,6 +79,9 @@ class Sink(Protocol):
     def samples(self, time_ns: int, values: Mapping[str, float]) -> bool:
         """Show values of the machine in the run's System panel; False when that is not possible now. Raises nothing
         for want of it: samples are no rows."""
+
+    def process(self, record: Process) -> None:
+        """Add what was looked up of the training process, unless the run has it already."""
 
     def flush(self) -> None:
         """Hand over what is buffered on this side."""
