@@ -60,7 +60,10 @@ def _open_session(hello: Hello, policy: Policy) -> Stream:
         keys.find(endpoint)
     except KeyFileError as error:
         raise UsageError(str(error)) from None
-    return Session.open(hello, endpoint=endpoint, spool_dir=places.spool_dir(), policy=policy)
+    session = Session.open(hello, endpoint=endpoint, spool_dir=places.spool_dir(), policy=policy)
+    if hello.run is not None and not hello.rank:  # the facts of a job's run are its main rank's
+        session.gather_facts(hello.run)
+    return session
 
 
 open_stream: Callable[[Hello, Policy], Stream] = _open_session

@@ -191,3 +191,16 @@ ARTIFACT_USE_TIMEOUT_S = 60.0
 
 ARTIFACT_DOWNLOAD_TIMEOUT_S = 24 * 3600.0
 """How long `download` waits, unless told otherwise: terabytes take hours. What fails is told at once."""
+
+FACT_FILE_MAX_BYTES = 4 << 20
+"""Of a patch or of the program's code kept with a run: a person reads neither beyond that, and notebooks with pictures
+in them make diffs of any size."""
+
+GIT_TIMEOUT_S = 10.0
+"""For one git command beside training; a repository on a slow disk that needs longer keeps its diff."""
+
+GIT_POLL_S = 0.1
+"""How soon a git that is still busy is given up when its session ends."""
+
+FACTS_WAIT_S = 3.0
+"""How long the end of a session waits for what is still being looked up of the process: git on a large repository."""

@@ -28,4 +28,3 @@ class NotYet:
     def restore(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         raise unsupported("restore")
-

@@ -21,6 +21,7 @@ from client import guard, policy
 from client.callbacks import Figures, Watch
 from client.delivery import Phase
 from client.errors import NoAnswerError
+from client.facts.gathering import Gathering
 from client.journal import format as fmt
 from client.journal import links
 from client.journal.blobs import Blobs, Chunk
@@ -35,7 +36,7 @@ from client.payload import Payload, new_blob_id, use_shelves
 from client.policy import Policy
 from client.protocol import version
 from client.protocol.artifacts import ROOT_NAME
-from client.protocol.messages import Hello, Report
+from client.protocol.messages import Hello, Report, RunSpec
 from client.protocol.records import End, Record, encode
 from client.sender import Question, Sender
 
@@ -75,6 +76,7 @@ class Session:
         )
         self.append = self._append_when_room if policy.on_full == "block" else self.writer.append
         self._watch: Watch | None = None
+        self._facts: Gathering | None = None
         _open_sessions.add(self)
 
     @classmethod
@@ -99,9 +101,19 @@ class Session:
         session._watch = Watch.start(session.policy, session._figures)
         return session
 
+    def gather_facts(self, run: RunSpec) -> None:
+        """Look up, beside training, what W&B shows of this process: one Process record, some moments from now."""
+        if run.settings.get("x_disable_meta"):
+            return
+        code = bool(run.save_code) and not run.settings.get("disable_code")
+        self._facts = Gathering(self.record, run.metadata, run.settings, code=code)
+        self._facts.start()
+
     def record(self, record: Record) -> bool:
         """Encode and journal a record that is not a row. The End goes in even at the caps, behind what was lost."""
         if isinstance(record, End):
+            if self._facts is not None and not self.forked:
+                self._facts.finish()
             self.writer.append_losses(vital=True)
             return self.writer.append_vital(encode(record))
         return self.writer.append(encode(record), is_row=False)

@@ -262,6 +262,16 @@ class Staged(Record, tag="stg"):
     error: str | None = None
 
 
+class Process(Record, tag="pro"):
+    """What was looked up of the session's process after its Hello (since 1.2): once, some moments after the first rows.
+
+    `facts` are further RunSpec.metadata. `files` go into the run's files by their names: patches, requirements, code.
+    """
+
+    facts: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -294,6 +304,7 @@ AnyRecord = (
     | Blob
     | Artifact
     | Staged
+    | Process
     | End
 )
 

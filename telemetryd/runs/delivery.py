@@ -35,6 +35,7 @@ from client.protocol.records import (
     Output,
     Pins,
     Preempting,
+    Process,
     Rank,
     Row,
     Saved,
@@ -241,6 +242,8 @@ class Delivery:
         elif isinstance(record, Saved):
             self._sink.saved(record)
             self._blobs.used(blob_refs(record.content), self._sink.written().rows)
+        elif isinstance(record, Process):
+            self._sink.process(record)
 
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""

@@ -202,3 +202,13 @@ DOWNLOAD_TRIES = 3
 
 DOWNLOAD_BUSY_S = 600.0
 """A cached version that was asked for so recently is not removed for another: somebody may be copying it."""
+
+FACTS_WAIT_S = 2.0
+"""How long a worker waits, before it begins the run, for what the client looks up of its process: git's answer on a
+usual repository takes a tenth of it, and this worker's own import of wandb has taken half a second already."""
+
+FACTS_POLL_S = 0.05
+"""Between two looks into the inbox meanwhile."""
+
+FACTS_SCAN_BYTES = 64 << 20
+"""Of the inbox, at most, when many rows came before: reading them takes a tenth of a second."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Saved, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Process, Saved, Summary
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.uploads import Door
@@ -92,6 +92,9 @@ class Sink(Protocol):
 
     def saved(self, record: Saved) -> None:
         """Put a file into the run's folder and have it uploaded."""
+
+    def process(self, record: Process) -> None:
+        """Add what was looked up of the training process, unless the run has it already."""
 
     def flush(self) -> None:
         """Hand over what is buffered on this side."""

@@ -11,6 +11,9 @@
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
     Artifact._client_id            an artifact is found again in the .wandb file     a replay may record it twice
     the clock of `wandb.init`      the run's start time is the training's          the worker's start
+    environment records            the process's metadata, also what came late     what settings can say
+    files records                  the process's files count as wandb's own        `run.save`
+    Run._set_config_wandb          the saved code is found by W&B's Code tab       it is among the files only
     Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
 
 `tests/contract/test_wandb_private.py` fails loudly when wandb changes one of these, so that a silent fallback is never
@@ -225,6 +228,31 @@ def stats_can_be_published() -> bool:
     except ImportError:
         return False
     return all(hasattr(InterfaceShared, name) for name in ("_make_stats", "_make_record", "_publish"))
+
+
+def publish_environment(run: Any, fields: dict[str, Any]) -> None:
+    """Set fields of the run's metadata; the others stay. Raises AttributeError, ImportError or ValueError as above."""
+    from google.protobuf.json_format import ParseDict
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.Record()
+    ParseDict(fields, record.environment)
+    run._interface._publish(record)
+
+
+def publish_files(run: Any, names: list[str]) -> None:
+    """Upload files of the run's folder as wandb's own. Raises AttributeError or ImportError as above."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.FilesRecord()
+    for name in names:
+        record.files.add(path=name, policy=pb.FilesItem.NOW, type=pb.FilesItem.WANDB)
+    run._interface._publish_files(record)
+
+
+def set_code_path(run: Any, name: str) -> None:
+    """Tell W&B which of the run's files is its program. Raises AttributeError as above."""
+    run._set_config_wandb("code_path", name)
 
 
 class _Clock:

@@ -59,12 +59,10 @@ ALLOWED = frozenset(
     {
         "allow_offline_artifacts",
         "app_url_override",
-        "code_dir",
         "console_chunk_max_bytes",
         "console_chunk_max_seconds",
         "console_multipart",
         "disable_code",
-        "disable_git",
         "disable_git_fork_point",
         "disable_job_creation",
         "docker",
@@ -83,7 +81,6 @@ ALLOWED = frozenset(
         "program",
         "program_abspath",
         "program_relpath",
-        "save_code",
         "summary_warnings",
         "sweep_id",
         "symlink",
@@ -108,6 +105,11 @@ ALLOWED = frozenset(
     }
 )
 """Settings that a training process may give."""
+
+TAKEN = frozenset(
+    {"code_dir", "disable_git", "git_commit", "git_remote", "git_remote_url", "git_root", "x_save_requirements"}
+)
+"""Settings that the client itself acts on: what they ask for comes as facts and files of the process."""
 
 _FROM_METADATA = {
     "program": "program",
@@ -184,14 +186,12 @@ def server_url(environ: Mapping[str, str]) -> str:
 def settings_of(spec: RunSpec, *, sampled: bool = False) -> dict[str, Any]:
     """wandb's settings for the run, by name. `sampled`: the machine's samples come from the daemon."""
     metadata = spec.metadata
-    settings: dict[str, Any] = {"x_save_requirements": False, "disable_git": True}
-    git = ("git_commit", "git_remote_url")
-    if any(metadata.get(name) or spec.settings.get(name) for name in git):
-        settings["disable_git"] = False
+    # Packages, patches and code are the training process's: they come from there, not from this process and its disk.
+    settings: dict[str, Any] = {"x_save_requirements": False, "disable_git": True, "save_code": False}
     for name, value in spec.settings.items():
         if name in ALLOWED:
             settings[name] = value
-        else:
+        elif name not in TAKEN:
             log.warning("setting_ignored name=%s", name)
     for name, setting in _FROM_METADATA.items():
         if metadata.get(name) is not None:
@@ -231,6 +231,6 @@ def init_arguments(spec: RunSpec, mode: str, fallback_dir: Path, *, sampled: boo
         "job_type": spec.job_type,
         "mode": mode,
         "resume": "allow" if spec.resume == "auto" else spec.resume,
-        "save_code": spec.save_code,
+        "save_code": False,
         "settings": settings_of(spec, sampled=sampled),
     }

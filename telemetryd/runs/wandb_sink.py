@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from client.protocol.messages import RunSpec
-from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Saved, Summary
+from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Process, Saved, Summary
 from telemetryd.errors import ApiKeyError
-from telemetryd.runs import predecessor, saved_files, wandb_private, wandb_settings
+from telemetryd.runs import predecessor, process_facts, saved_files, wandb_private, wandb_settings
 from telemetryd.runs.alerts import AlertTimes
 from telemetryd.runs.carried import Carried, StepValues, carried_from
 from telemetryd.runs.control import Started, Trouble
@@ -39,6 +39,7 @@ from telemetryd.runs.media.builder import MediaBuilder, is_rich
 from telemetryd.runs.media.errors import FILE_MISSING, MediaLostError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
+from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
 from telemetryd.runs.wandb_artifacts import WandbArtifacts
@@ -65,14 +66,15 @@ class WandbSink:
         start_time_ns: int,
         media: MediaBuilder,
         trust_paths: bool = False,
+        facts: ProcessFacts | None = None,
         on_stop: Callable[[], None] | None = None,
         sampled: bool = False,
     ) -> None:
         """`sampled`: the daemon samples the machine, and wandb is not to. `trust_paths`: clients are this machine's own
         user, so that paths of theirs may be followed.
 
-        `start_time_ns` is the training's start, since the Unix epoch. `on_stop` is called, on a thread of wandb's,
-        when somebody presses W&B's stop button."""
+        `start_time_ns` is the training's start, since the Unix epoch; `facts` tell of its process. `on_stop` is
+        called, on a thread of wandb's, when somebody presses W&B's stop button."""
         self._spec = spec
         self._notebook = notebook
         self._fallback_dir = fallback_dir
@@ -80,6 +82,8 @@ class WandbSink:
         self._media = media
         self._trust_paths = trust_paths
         self._on_stop = on_stop
+        self._facts = facts
+        self._process: Process | None = None
         self._approach = Approach()
         self._upload: Upload | None = None
         self._hurry = False
@@ -122,6 +126,9 @@ class WandbSink:
         if mode == "online" and not self._notebook.notes.begun:
             self._notebook.notes.begun = True
             self._notebook.save()
+        process = self._facts.first() if self._facts is not None else None
+        if process is not None:
+            self._spec.metadata = {**self._spec.metadata, **process.facts}
         self._run = self._init(mode)
         run = self._run
         self._starting_step = int(run.starting_step or 0)
@@ -132,6 +139,7 @@ class WandbSink:
         self._cores = predecessor.cores_of(os.getpid())
         self._open_private_doors()
         self._carry()
+        self._put_process(process or Process())
         return Started(
             directory=folder.path,
             mode=mode,
@@ -284,6 +292,7 @@ class WandbSink:
         if is_rich(row.data):
             return self._media.row(self._run, row.data, row.step, row.time_ns)
         return revive_row(row.data)
+
     def artifacts(self) -> WandbArtifacts:
         """The door for artifacts; for a thread of its own."""
         return WandbArtifacts(self._run, online=self._approach.online)
@@ -386,6 +395,33 @@ class WandbSink:
             saved_files.save(self._run, record, content, trust_paths=self._trust_paths)
         except (saved_files.SavedFileError, MediaLostError, OSError) as error:
             self._media.lose(FILE_MISSING, record.name, str(error))
+
+    def process(self, record: Process) -> None:
+        """Add what was looked up of the training process, unless the run was begun with it."""
+        if record == self._process:
+            return
+        if self._facts is not None:
+            self._facts.keep(record)
+        self._spec.metadata = {**self._spec.metadata, **record.facts}
+        self._put_process(record)
+
+    def _put_process(self, record: Process) -> None:
+        self._process = record
+        fields = process_facts.environment(self._spec.metadata)
+        self._private("metadata", lambda: wandb_private.publish_environment(self._run, fields))
+        names = process_facts.write_files(record.files, Path(self._run.dir))
+        if names:
+            self._public("files", lambda: self._upload_files(names))
+        for name in names:
+            if name.startswith("code/"):
+                self._private("code path", partial(wandb_private.set_code_path, self._run, name))
+
+    def _upload_files(self, names: list[str]) -> None:
+        try:
+            wandb_private.publish_files(self._run, names)
+        except (AttributeError, ImportError):
+            for name in names:
+                self._run.save(str(Path(self._run.dir) / name), base_path=self._run.dir, policy="now")
 
     def _public(self, what: str, call: Callable[[], Any]) -> None:
         """Something beside rows: what wandb refuses of it is logged and left out, a broken connection is raised."""

@@ -37,6 +37,7 @@ from telemetryd.runs.media.table_log import TableLog
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.predecessor import RunLock
+from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.rows import Late
 from telemetryd.runs.worker import Worker
 
@@ -108,6 +109,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             media=media,
             trust_paths=options.trust_paths,
+            facts=ProcessFacts(process.lock.path.with_suffix(".facts"), reader, run, hello),
             on_stop=reports.stop_requested,
             sampled=options.sampled,
         )

@@ -420,8 +420,11 @@ class Daemon:
 
 
 def _worker_options(settings: ServeSettings) -> list[str]:
-    """What every worker is told. `--sampled`: wandb need not sample the machine. `--trust-paths`: over ipc only this user
-    speaks, since the socket lies in a folder of theirs that nobody else may enter."""
+    """What every worker is told.
+
+    `--sampled`: wandb need not sample the machine. `--trust-paths`: over ipc only this user speaks, since the socket
+    lies in a folder of theirs that nobody else may enter.
+    """
     options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
     if settings.sampling != "off":
         options.append("--sampled")

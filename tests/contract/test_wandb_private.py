@@ -35,6 +35,10 @@ wandb_private.publish_output(run, "stderr", "text\\n", 1_700_000_000_123_456_789
 wandb_private.publish_summary(run, [(["best", "acc"], 0.5), (["best", "old"], 1)], [])
 wandb_private.publish_summary(run, [], [["best", "old"]])
 wandb_private.remove_config(run, ["gone"])
+wandb_private.publish_environment(run, {"python": "CPython 3.9.1", "git": {"commit": "c0ffee"}, "memory": {"total": 5}})
+open(os.path.join(run.dir, "diff.patch"), "w").write("-a")
+wandb_private.publish_files(run, ["diff.patch"])
+wandb_private.set_code_path(run, "code/train.py")
 run.config.update({"lr": 1})
 wandb_private.publish_stats(run, 1_700_000_001_000_000_007, {"gpu.0.temp": 41.5, "host.load.1m": 2})
 seen["stats_can_be_published"] = wandb_private.stats_can_be_published()
@@ -62,6 +66,13 @@ seen["stats"] = [(r.stats.timestamp.ToNanoseconds(), {i.key: json.loads(i.value_
                  for r in records if r.HasField("stats")]
 seen["removed"] = [i.key for r in records if r.HasField("config") for i in r.config.remove]
 seen["started"] = [r.environment.started_at.ToNanoseconds() for r in records if r.HasField("environment")][0]
+environment = records[0].environment.__class__()
+for record in records:
+    if record.HasField("environment"):
+        environment.MergeFrom(record.environment)
+seen["environment"] = [environment.python, environment.git.commit, environment.memory.total]
+seen["files"] = [(item.path, item.type == item.WANDB) for r in records if r.HasField("files") for item in r.files.files]
+seen["code"] = [item.value_json for r in records for item in r.config.update if "code_path" in item.nested_key]
 seen["folder"] = run.dir
 print("SEEN" + json.dumps(seen))
 """
@@ -133,6 +144,12 @@ def test_the_start_of_the_run_is_the_given_one(seen: dict[str, object]) -> None:
     assert seen["started"] == 1_700_000_000_250_000_000
 
 
+def test_metadata_that_comes_later_is_merged_and_files_are_wandbs_own(seen: dict[str, object]) -> None:
+    assert seen["environment"] == ["CPython 3.9.1", "c0ffee", 5]
+    assert ["diff.patch", True] in seen["files"]  # type: ignore[operator]
+    assert seen["code"] == ['"code/train.py"']
+
+
 def test_wandb_core_is_found_by_its_owner(seen: dict[str, object]) -> None:
     assert seen["cores"] == 1
     assert Path(str(seen["folder"])).name == "files"
@@ -142,7 +159,7 @@ FALLBACK = """
 import json, os, sys
 from pathlib import Path
 from client.protocol.messages import RunSpec
-from client.protocol.records import Config, Metric, Output, Summary
+from client.protocol.records import Config, Metric, Output, Process, Summary
 from telemetryd.runs import wandb_file, wandb_private
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import MediaBuilder
@@ -155,7 +172,8 @@ from telemetryd.runs.wandb_sink import WandbSink
 def changed(*arguments, **options):
     raise AttributeError("wandb is another")
 
-for name in ("HistoryBatch", "Published", "publish_output", "publish_summary", "remove_config"):
+for name in ("HistoryBatch", "Published", "publish_output", "publish_summary", "remove_config",
+             "publish_environment", "publish_files", "set_code_path"):
     setattr(wandb_private, name, changed)
 here = Path.cwd()
 sink = WandbSink(RunSpec("fallback", directory=str(here)), Notebook(here / "notes.json", 1, "keep"),
@@ -166,6 +184,7 @@ for step in range(0, 30, 3):
     sink.row(FinishedRow(step, 1_000_000_000 * step, {"a": step, "n": {"x": [1]}}))
 sink.output(Output("stdout", "said", 1))
 sink.metric(Metric("a", summary="max"))
+sink.process(Process({"python": "CPython 3.9.1"}, {"diff.patch": b"-a"}))
 sink.config(Config({"lr": 1}, ["lr"]))
 sink.summary(Summary([(["best", "acc"], 1), (["top"], 2)], [["a"]]))
 sink.finish(0)
@@ -177,7 +196,8 @@ for r in wandb_file.records(file):
         wandb_file.put(summary, list(item.nested_key) or [item.key], json.loads(item.value_json))
 rows = [(step, row["_timestamp"]) for step, row in wandb_file.history_rows(file)]
 outputs = kinds.count("output_logger")
-print("SEEN" + json.dumps([rows, sink.confirmed_rows(), outputs, summary.get("best"), summary.get("top")]))
+paths = [item.path for r in wandb_file.records(file) for item in r.files.files]
+print("SEEN" + json.dumps([rows, sink.confirmed_rows(), outputs, summary.get("best"), summary.get("top"), paths]))
 sys.stdout.flush()
 os._exit(0)
 """
@@ -194,6 +214,7 @@ def test_without_the_private_interfaces_the_public_ones_deliver_the_same(tmp_pat
         check=False,
     )
     assert "SEEN" in done.stdout, done.stderr
-    rows, confirmed, outputs, best, top = json.loads(done.stdout.split("SEEN")[1])
+    rows, confirmed, outputs, best, top, paths = json.loads(done.stdout.split("SEEN")[1])
     assert rows == [[step, step] for step in range(0, 30, 3)]
     assert (confirmed, outputs, best, top) == (10, 1, {"acc": 1}, 2)
+    assert "diff.patch" in paths

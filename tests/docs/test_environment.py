@@ -42,7 +42,7 @@ HONOURED: dict[str, tuple[str, Callable[[RecordedRun], bool]]] = {
     "WANDB_DIR": ("/told", lambda run: run.spec.directory == "/told"),
     "WANDB_SAVE_CODE": ("true", lambda run: run.spec.save_code is True),
     "WANDB_DISABLE_CODE": ("true", lambda run: run.spec.save_code is False),
-    "WANDB_DISABLE_GIT": ("true", lambda run: wandb_settings.settings_of(run.spec)["disable_git"] == "true"),
+    "WANDB_DISABLE_GIT": ("true", lambda run: run.spec.settings["disable_git"] == "true"),
     "WANDB_GIT_COMMIT": ("told", forwarded("git_commit")),
     "WANDB_GIT_REMOTE_URL": ("told", forwarded("git_remote_url")),
     "WANDB_GIT_ROOT": ("told", forwarded("git_root")),

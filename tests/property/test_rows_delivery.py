@@ -22,6 +22,7 @@ from client.protocol.records import (
     Metric,
     Output,
     Pins,
+    Process,
     Record,
     Row,
     Summary,
@@ -97,6 +98,9 @@ class LossySink:
 
     def pins(self, record: Pins) -> None:
         self.memory.append(("pins", record))
+
+    def process(self, record: Process) -> None:
+        self.memory.append(("process", record))
 
     def flush(self) -> None:
         pass

@@ -43,7 +43,8 @@ class Blobs(Protocol):
 class MediaBuilder:
     """Constructs the media values of one run."""
 
-    def __init__(self, blobs: Blobs, kinds: dict[str, Build], tables: TableLog) -> None:
+    def __init__(self, blobs: Blobs, kinds: dict[str, Build], tables: TableLog | None = None) -> None:
+        """Without `tables` no rows are written, only objects constructed, as for an artifact."""
         self._blobs = blobs
         self._kinds = kinds
         self._tables = tables
@@ -78,7 +79,7 @@ class MediaBuilder:
 
     def logged_table(self, args: dict[str, Any]) -> Any:
         """wandb's object of a table that was logged before, where it is still there."""
-        return self._tables.logged_object(args)
+        return self._tables.logged_object(args) if self._tables is not None else None
 
     def file(self, name: str, content: bytes) -> Path:
         """A temporary file of this name; it is there until the row is written."""
@@ -136,16 +137,17 @@ class MediaBuilder:
 
     def _table(self, run: Any, key: str, value: Media, step: int) -> Any:
         """A table, unless it is one that has not changed since it was logged."""
-        args = value.args
-        answer = self._tables.answer(args, step)
+        args, tables = value.args, self._tables
+        assert tables is not None, "only who writes rows comes here"
+        answer = tables.answer(args, step)
         if answer is not None:
             return answer
         made = self.build(value)
         if args.get("increment") is not None:
-            wandb_tables.set_increment(made, *self._tables.before(args, key), args["sent"])
+            wandb_tables.set_increment(made, *tables.before(args, key), args["sent"])
         json = wandb_private.media_json(run, key, made, _named_by(value, step))
-        self._tables.add(args, key, step, json)
-        self._tables.keep(args, made)
+        tables.add(args, key, step, json)
+        tables.keep(args, made)
         return json
 
     def _leaf(self, run: Any, key: str, value: Any, step: int) -> Any:
@@ -193,7 +195,8 @@ class MediaBuilder:
 
     def finished(self) -> None:
         """The run is finished: nothing of its tables is needed any more."""
-        self._tables.clear()
+        if self._tables is not None:
+            self._tables.clear()
 
     def _clean(self) -> None:
         if self._folder is not None:
