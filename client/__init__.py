@@ -17,6 +17,7 @@ from client import data_types, errors, helper, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
 from client.config import Config
+from client.data_types import Audio, Classes, Graph, Histogram, Html, Image, Molecule, Object3D, Plotly, Video, box3d
 from client.errors import (
     CommError,
     ConfigError,
@@ -26,7 +27,6 @@ from client.errors import (
     UnsupportedError,
     UsageError,
 )
-from client.media import Classes, Image, Plotly
 from client.names import NEVER
 from client.preinit import PreInitObject, before_init
 from client.process_wide import ensure_configured, login, require, setup
@@ -64,18 +64,10 @@ _NOT_YET = frozenset(
         "Api",
         "Artifact",
         "ArtifactTTL",
-        "Audio",
         "EvalTable",
-        "Graph",
-        "Histogram",
-        "Html",
         "JoinedTable",
-        "Molecule",
-        "Object3D",
         "Table",
-        "Video",
         "agent",
-        "box3d",
         "controller",
         "plot",
         "plot_table",
@@ -98,22 +90,30 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlertLevel",
+    "Audio",
     "Classes",
     "CommError",
     "Config",
     "ConfigError",
     "Error",
     "FinishReport",
+    "Graph",
+    "Histogram",
+    "Html",
     "Image",
     "MissingFeatureError",
+    "Molecule",
     "NoAnswerError",
+    "Object3D",
     "Plotly",
     "Run",
     "Settings",
     "Summary",
     "UnsupportedError",
     "UsageError",
+    "Video",
     "alert",
+    "box3d",
     "config",
     "data_types",
     "define_metric",

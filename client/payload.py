@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from client import guard
 from client.limits import INLINE_BYTES
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ _draw_ids()
 os.register_at_fork(after_in_child=_draw_ids)
 
 
+def _chunk(size: int) -> Chunk | None:
+    shelves = _shelves() if _shelves is not None else None
+    try:
+        return shelves.take(size) if shelves is not None else None
+    except Exception as error:  # noqa: BLE001 - memory does as well
+        guard.swallow("media.capture", error)
+        return None
+
+
 class Payload:
     """`size` bytes. `chunk` is where they lie on a session's shelf, None: they are in memory."""
 
@@ -54,8 +64,7 @@ class Payload:
     @classmethod
     def filled(cls, size: int, fill: Callable[[memoryview], Any]) -> Payload:
         """Room for `size` bytes, which `fill` writes: the one copy that capturing costs."""
-        shelves = _shelves() if _shelves is not None and size > INLINE_BYTES else None
-        chunk = shelves.take(size) if shelves is not None else None
+        chunk = _chunk(size) if size > INLINE_BYTES else None
         view = chunk.view if chunk is not None else memoryview(bytearray(size))
         fill(view)
         return cls(view, chunk)

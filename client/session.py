@@ -118,6 +118,13 @@ class Session:
 
         Bytes captured on another session's shelf, or before there was a session, are copied once more.
         """
+        try:
+            return self._place(payload)
+        except Exception as error:  # noqa: BLE001 - the value is lost and counted, training goes on
+            guard.swallow("journal.place", error)
+            return 0
+
+    def _place(self, payload: Payload) -> int:
         chunk = payload.chunk
         if chunk is None or not self.blobs.owns(chunk):
             chunk = self._room_for(payload.size)

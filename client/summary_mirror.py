@@ -256,12 +256,21 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
             yield here, item
 
 
-_LOG_TYPES = {"Image": "image-file", "Plotly": "plotly-file"}
+_LOG_TYPES = {
+    "Audio": "audio-file",
+    "Graph": "graph-file",
+    "Html": "html-file",
+    "Image": "image-file",
+    "Molecule": "molecule-file",
+    "Object3D": "object3D-file",
+    "Plotly": "plotly-file",
+    "Video": "video-file",
+}
 
 
 def media_shown(media: Media) -> dict[str, Any]:
     """What can be said of a media value before it is encoded: its type, and its caption. W&B has its file, too."""
-    shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind, media.kind)}
+    shown: dict[str, Any] = {"_type": _LOG_TYPES.get(media.kind.partition(".")[0], media.kind.lower())}
     if isinstance(media.args.get("caption"), str):
         shown["caption"] = media.args["caption"]
     return shown

@@ -159,6 +159,11 @@ def _packed_array(value: Any) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(EXT_ARRAY, _pack([value.dtype.str, list(value.shape), value.tobytes()]))
 
 
+def loaded_numpy() -> Any:
+    """numpy, where the caller has imported it; None elsewhere."""
+    return sys.modules.get("numpy")
+
+
 def is_bytes(value: Any) -> bool:
     """Whether its elements can be none but 0 to 255."""
     return str(value.dtype) in ("uint8", "bool", "torch.uint8", "torch.bool")

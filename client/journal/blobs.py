@@ -38,19 +38,7 @@ def file_name(index: int) -> str:
 class Shelf:
     """One file of chunks, or anonymous memory while the disk gives none."""
 
-    __slots__ = (
-        "__weakref__",
-        "file",
-        "freed",
-        "index",
-        "memory",
-        "on_disk",
-        "retired",
-        "size",
-        "taken",
-        "used",
-        "view",
-    )
+    __slots__ = ("freed", "index", "memory", "on_disk", "populated", "retired", "size", "taken", "used", "view")
 
     def __init__(self, index: int, memory: mmap.mmap, *, on_disk: bool) -> None:
         self.index = index
@@ -62,6 +50,7 @@ class Shelf:
         self.freed: deque[None] = deque()
         """One entry for each chunk that is gone: an append is atomic, wherever the collector runs."""
         self.on_disk = on_disk
+        self.populated = False
         self.retired = False
         """The file in the folder is a copy: nothing more may be written here."""
 
@@ -159,6 +148,7 @@ class Blobs:
             if shelf is not current and shelf.idle and not shelf.retired and shelf.size >= size:
                 shelf.reset()
                 self._current = shelf
+                self._spare_wanted = True
                 return shelf.cut(size)
         return None
 
@@ -199,9 +189,18 @@ class Blobs:
         for shelf in released:
             self._remove(shelf)
         if wanted and (spare := self._make(SHELF_BYTES)) is not None:
-            populate(spare.memory, 0, spare.size)
+            self._populate(spare)
             with self._lock:
                 self._shelves.append(spare)
+        for shelf in list(self._shelves):
+            self._populate(shelf)
+
+    def _populate(self, shelf: Shelf) -> None:
+        """Fault in what is still to be written, off the logging threads."""
+        if not shelf.populated:
+            shelf.populated = True
+            start = min(shelf.used & -mmap.PAGESIZE, shelf.size - mmap.PAGESIZE)
+            populate(shelf.memory, start, shelf.size)
 
     def detach(self) -> None:
         """The files are gone: what lies here is in memory only, until it is saved."""

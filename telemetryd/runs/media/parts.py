@@ -39,3 +39,9 @@ def encoded(args: dict[str, Any], builder: MediaBuilder) -> Any:
     from PIL import Image
 
     return Image.open(io.BytesIO(builder.build(args["data"])))
+
+
+def text(args: dict[str, Any], builder: MediaBuilder) -> Any:
+    """A str, or with `io` an open text file."""
+    content = bytes(builder.build(args["data"])).decode("utf-8", "surrogatepass")
+    return io.StringIO(content) if args.get("io") else content
