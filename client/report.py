@@ -8,6 +8,13 @@ from client.ledger import NOTHING, Ledger
 from client.protocol.messages import Report
 
 
+def media_lost_text(lost: dict[str, int]) -> str:
+    """What was lost of media values, and what to do where a package is missing."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))
+    missing = "; pip install 'telemetryd[media]' beside the daemon" if "encoder_missing" in lost else ""
+    return f"{sum(lost.values()):,} media values lost ({reasons}){missing}; their rows were kept"
+
+
 @dataclass(frozen=True)
 class FinishReport:
     """Rows (accepted `log` calls) of the run: offered = delivered + sum(dropped) + pending.
@@ -27,6 +34,8 @@ class FinishReport:
     url: str | None = None
     trouble: str | None = None
     process: Ledger = NOTHING
+    media_lost: dict[str, int] = field(default_factory=dict)
+    """Media values by reason that delivered rows had to go without."""
 
     def __str__(self) -> str:
         if self.state == "disabled":
@@ -45,6 +54,8 @@ class FinishReport:
             lines.append(f"  of these from this process: {said}")
         if self.trouble:
             lines.append(f"  trouble: {self.trouble}")
+        if self.media_lost:
+            lines.append(f"  {media_lost_text(self.media_lost)}")
         if self.url:
             lines.append(f"  W&B: {self.url}")
         if self.where:
@@ -69,4 +80,15 @@ def finish_report(ledger: Ledger, report: Report | None, acked: bool, spool_fold
     pending = offered - report.delivered - sum(dropped.values())
     state = report.state if report.state in ("finished", "refused") else "delivering" if acked else "spooled"
     where = report.directory or (None if acked else spool_folder)
-    return FinishReport(offered, report.delivered, dropped, pending, state, where, report.url, report.trouble, ledger)
+    return FinishReport(
+        offered,
+        report.delivered,
+        dropped,
+        pending,
+        state,
+        where,
+        report.url,
+        report.trouble,
+        ledger,
+        report.media_lost,
+    )

@@ -132,6 +132,7 @@ class Report(Message, tag="report"):
 
     `state`: "starting", "running", "retrying", "refused", "finished". Row counts are the run's, over all sessions:
     offered = delivered + sum(dropped) + pending. `stop_requested` (since 1.1): somebody pressed W&B's stop button.
+    `media_lost` (since 1.2): media values by reason that delivered rows had to go without.
     """
 
     session: str
@@ -152,6 +153,7 @@ class Report(Message, tag="report"):
     trouble: str | None = None
     exit_code: int | None = None
     stop_requested: bool = False
+    media_lost: dict[str, int] = {}
 
 
 class Answer(Message, tag="answer"):

@@ -86,4 +86,5 @@ def _counts(account: Account) -> dict[str, Any]:
         "dropped": account.dropped,
         "pending": account.pending,
         "late": account.late,
+        "media_lost": account.media_lost,
     }

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from client.amounts import format_bytes
+from client.report import media_lost_text
 from telemetryd.cli.summary import run_id_of
 from telemetryd.settings.values import format_duration
 
@@ -101,6 +102,8 @@ def _runs(console: Console, answer: dict[str, Any]) -> None:
             console.print(f"  [dim]{escape(str(where))}[/]")
         if ranks := run.get("ranks"):
             console.print(f"  [dim]{_rank_words(ranks)}[/]")
+        if lost := run.get("media_lost"):
+            console.print(f"  [red]{escape(media_lost_text(lost))}[/]")
         if trouble := run.get("trouble"):
             console.print(f"  [yellow]! {escape(str(trouble))}[/]")
     if len(runs) > 1 or total[2] != rows[0][2]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from client.report import media_lost_text
 from telemetryd.cli import curves
 from telemetryd.cli.drain import Outcome
 from telemetryd.cli.say import painted, say
@@ -50,6 +51,8 @@ def details(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trouble", painted(str(trouble), "yellow")
     if late := run.get("late"):
         yield "late", f"{late:,} rows came with a lower step than one already written; `late_step` holds theirs"
+    if lost := run.get("media_lost"):
+        yield "media", painted(media_lost_text(lost), "red")
     if url := run.get("url"):
         yield "where", str(url)
     if directory := run.get("directory"):

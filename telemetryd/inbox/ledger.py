@@ -24,6 +24,8 @@ from telemetryd.inbox.survey import add_losses
 from telemetryd.limits import NAME_MAX_BYTES
 
 NEVER_ARRIVED = "never_arrived"
+_MEDIA = "media:"
+"""Before the reasons of lost media values, which stand beside those of rows in a run's column `dropped`."""
 
 _counts = msgspec.msgpack.Decoder(dict[str, int])
 _RUN_COLUMNS = "run_id, key, spec, launch, state, closing_code, delivered, late, dropped, started"
@@ -37,6 +39,8 @@ class Account:
     delivered: int = 0
     late: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    media_lost: dict[str, int] = field(default_factory=dict)
+    """Media values that delivered rows had to go without; no part of the sum."""
 
     @property
     def pending(self) -> int:
@@ -49,6 +53,7 @@ class Account:
         self.delivered += other.delivered
         self.late += other.late
         add_losses(self.dropped, other.dropped)
+        add_losses(self.media_lost, other.media_lost)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,11 @@ def of_sessions(rows: Iterable[tuple[int, int, bytes, str]]) -> Account:
         if state != "open" and said > known:
             add_losses(account.dropped, {NEVER_ARRIVED: said - known})
     return account
+
+
+def with_media(dropped: dict[str, int], media_lost: dict[str, int]) -> dict[str, int]:
+    """What a run's column `dropped` holds: lost rows, and lost media values under names of their own."""
+    return {**dropped, **{f"{_MEDIA}{reason}": count for reason, count in media_lost.items()}}
 
 
 def _standing(snapshot: bytes) -> Standing:
@@ -216,6 +226,8 @@ class Ledger:
     ) -> RunAccount:
         run_id, key, spec, launch, state, exit_code, delivered, late, dropped, started = row
         account = Account(0, delivered, late, {})
-        add_losses(account.dropped, _counts.decode(dropped))
+        for reason, count in _counts.decode(dropped).items():
+            media = reason.startswith(_MEDIA)
+            add_losses(account.media_lost if media else account.dropped, {reason.removeprefix(_MEDIA): count})
         account.add(of_sessions(self._database.rows(SESSIONS_OF_RUN, (run_id,))))
         return RunAccount(run_id, key, spec, launch, state, exit_code, started, account)

@@ -91,6 +91,7 @@ class Questions:
             "dropped": total.dropped,
             "pending": total.pending,
             "late": total.late,
+            "media_lost": total.media_lost,
             "runs": maps,
             "sessions": self._progress.count_open_sessions(),
             "counters": self._counters.as_map(),
@@ -147,6 +148,7 @@ class Questions:
             trouble=None if run.state == "finished" else delivery.trouble,
             exit_code=run.exit_code,
             stop_requested=self._deliveries.stop_requested(run.run_id),
+            media_lost=account.media_lost,
         )
 
 

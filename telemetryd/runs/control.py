@@ -46,6 +46,7 @@ class Progress(_Frame, tag="progress"):
     counts `log` calls confirmed and `dropped` those lost by reason, since the run began, as of now (not of the
     cursor). `late` counts late rows kept. `ranks` are the figures of a distributed run's ranks (ranks.py).
     `step` is the newest step that was seen.
+    `media_lost` counts media values lost by reason, of rows that were delivered without them.
     """
 
     cursor: int
@@ -55,6 +56,7 @@ class Progress(_Frame, tag="progress"):
     late: int = 0
     ranks: dict[str, Any] = {}
     step: int | None = None
+    media_lost: dict[str, int] = {}
 
 
 class Sampled(_Frame, tag="sampled"):

@@ -41,6 +41,7 @@ from client.protocol.records import (
     Summary,
 )
 from telemetryd.inbox.reader import StoredBatch
+from telemetryd.inbox.survey import add_losses
 from telemetryd.runs import feed
 from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
@@ -66,6 +67,7 @@ class _State(msgspec.Struct):
     ranks: bytes = b""
     waiting: dict[str, int] = {}
     lost: dict[str, dict[str, int]] = {}
+    media_lost: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Delivery:
         self._refused = state.refused
         self._lost = state.lost
         """By session and reason: what of `dropped` came in a session's batches."""
+        self._media_lost_before = state.media_lost
         self._confirmed_calls = self.rows.finished_calls - state.refused
         self._unconfirmed: deque[tuple[int, int]] = deque()
         """(number of the row among those written here, its calls), oldest first."""
@@ -147,6 +150,13 @@ class Delivery:
         """`log` calls lost by reason, since the run began."""
         counts = {"late": self.rows.dropped_late, "corrupt": self._losses.rows, "refused": self._refused}
         return {reason: count for reason, count in counts.items() if count}
+
+    @property
+    def media_lost(self) -> dict[str, int]:
+        """Media values lost by reason, since the run began; their rows are delivered without them."""
+        lost = dict(self._media_lost_before)
+        add_losses(lost, self._sink.media_lost())
+        return lost
 
     @property
     def unconfirmed_rows(self) -> int:
@@ -259,7 +269,9 @@ class Delivery:
         if self._awaits.holding:
             return
         counts = (self._outputs, self._losses.rows, self._refused, self._alerts)
-        state = _State(self.rows.snapshot(), *counts, self.ranks.snapshot(), self._waiting(), self._lost)
+        state = _State(
+            self.rows.snapshot(), *counts, self.ranks.snapshot(), self._waiting(), self._lost, self.media_lost
+        )
         encoded = msgspec.msgpack.encode(state)
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:

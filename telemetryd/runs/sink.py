@@ -89,6 +89,9 @@ class Sink(Protocol):
     def written(self) -> Position:
         """How much was written through this sink so far, buffered or not."""
 
+    def media_lost(self) -> dict[str, int]:
+        """Media values that rows written here had to go without, by reason."""
+
     def look(self) -> None:
         """Find out what has been confirmed since the last look."""
 

@@ -4,6 +4,7 @@
     batched PartialHistory         three times the rows a second of `run.log`      `run.log`
     publish_output_raw             output.log, stderr marked, original times       `run.write_logs`
     counting published records     to know that config and summary are in the file confirmed with the rows around
+    Run._publish_file              media files of a killed worker                  they stay where they are
     val_to_json                    media in rows that are batched                  media are lost, and counted
     _make_stats                    the machine's samples, at their own time        wandb's own sampler goes on
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
@@ -183,6 +184,11 @@ def media_json(run: Any, key: str, value: Any, step: int) -> Any:
     from wandb.sdk.data_types.utils import val_to_json
 
     return val_to_json(run, key, value, namespace=step, ignore_copy_err=True)
+
+
+def publish_file(run: Any, name: str) -> None:
+    """Have a file of the run's folder uploaded. Raises AttributeError as above."""
+    run._publish_file(name)
 
 
 def publish_metric(run: Any, metric: Any) -> None:

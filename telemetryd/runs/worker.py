@@ -257,6 +257,7 @@ class Worker:
             delivery.rows.late,
             delivery.ranks.view(),
             max(0, delivery.rows.next_step - 1),
+            delivery.media_lost,
         )
 
     def _unreported(self) -> bool:

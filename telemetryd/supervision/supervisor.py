@@ -28,6 +28,7 @@ from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.arrivals import is_awaited
+from telemetryd.inbox.ledger import with_media
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
     ARRIVAL_GRACE_S,
@@ -359,7 +360,12 @@ class Supervisor:
 
         def advance() -> bool:
             self._inbox.progress.advance(
-                keeper.run.run_id, report.cursor, report.snapshot, report.delivered, report.dropped, report.late
+                keeper.run.run_id,
+                report.cursor,
+                report.snapshot,
+                report.delivered,
+                with_media(report.dropped, report.media_lost),
+                report.late,
             )
             return True
 

@@ -23,8 +23,8 @@ BEGIN, END = "<!-- names: written by tests.docs.wandb_names -->", "<!-- end of n
 
 TO_COME = frozenset(
     {
-        "Api", "Artifact", "ArtifactTTL", "Audio", "EvalTable", "Graph", "Histogram", "Html", "JoinedTable", "Molecule",
-        "Object3D", "Table", "Video", "agent", "box3d", "controller", "plot", "plot_table", "restore", "sweep",
+        "Api", "Artifact", "ArtifactTTL", "EvalTable", "JoinedTable",
+        "Table", "agent", "controller", "plot", "plot_table", "restore", "sweep",
         "visualize",
     }
 )  # fmt: skip

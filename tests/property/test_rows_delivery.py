@@ -104,6 +104,9 @@ class LossySink:
     def check(self) -> None:
         pass
 
+    def media_lost(self) -> dict[str, int]:
+        return {}
+
     def look(self) -> None:
         pass
 

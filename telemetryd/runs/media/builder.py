@@ -123,7 +123,8 @@ class MediaBuilder:
             # wandb says "… requires the soundfile package. To get it, run "pip install soundfile"", among others
             missing = isinstance(error, ImportError) or (is_wandb_error(error) and "install" in str(error))
             if missing:
-                return self.lose(ENCODER_MISSING, key, f"{error}; {INSTALL} beside the daemon")
+                install = "pip install rdkit" if "rdkit" in str(error) else INSTALL
+                return self.lose(ENCODER_MISSING, key, f"{error}; {install} beside the daemon")
             return self.lose(REFUSED, key, f"{type(error).__name__}: {error}")
 
     def lose(self, reason: str, key: str, text: str) -> object:
