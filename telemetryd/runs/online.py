@@ -24,6 +24,7 @@ from telemetryd.runs.confirmer import Confirmer
 from telemetryd.runs.control import Trouble
 from telemetryd.runs.core_log import CoreLog
 from telemetryd.runs.errors import (
+    ServerError,
     ServerRefusedError,
     ServerSilentError,
     ServerUnsuitedError,
@@ -120,6 +121,7 @@ class Upload:
     def __init__(self, server: Server, name: RunName, base: int, core_log: CoreLog, notebook: Notebook) -> None:
         """`base`: the server's lines when wandb-core began."""
         self._server = server
+        self._name = name
         self._core_log = core_log
         self._notebook = notebook
         patience_s = min(SERVER_LOST_S * 2.0 ** min(notebook.notes.vain, 16), SERVER_LOST_MAX_S)
@@ -131,6 +133,14 @@ class Upload:
     def rows(self) -> int | None:
         """Rows of this sink that the server has; None when it cannot tell."""
         return self._confirmer.rows
+
+    def file_sizes(self, names: list[str]) -> dict[str, int]:
+        """Which of the run's files the server has, with their bytes; none where it cannot be asked: they go again."""
+        try:
+            return self._server.file_sizes(self._name, names)
+        except ServerError as error:
+            log.warning("files_unknown reason=%r effect=%r", str(error), "media files are uploaded again")
+            return {}
 
     def want(self, rows: int, *, hurry: bool) -> None:
         """So many rows are in wandb-core's hands; ask until the server has them."""

@@ -41,6 +41,13 @@ _RUN = """query TelemetrydRun($entity: String, $project: String!, $run: String!)
 _LINES = """query TelemetrydLines($entity: String, $project: String!, $run: String!) {
   model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { historyLineCount } }
 }"""
+_FILES = """query TelemetrydFiles(
+  $entity: String, $project: String!, $run: String!, $names: [String], $count: Int
+) {
+  model(name: $project, entityName: $entity) {
+    bucket(name: $run, missingOk: true) { files(names: $names, first: $count) { edges { node { name sizeBytes } } } }
+  }
+}"""
 _VIEWER = "query TelemetrydViewer { viewer { entity username } }"
 _SET_SUMMARY = """mutation TelemetrydSummary($id: String!, $summary: JSONString!) {
   upsertBucket(input: {id: $id, summaryMetrics: $summary}) { bucket { id } }
@@ -126,12 +133,21 @@ class Server:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerUnsuitedError(f"{self.url} does not tell a run's line count: {error}") from error
 
+    def file_sizes(self, name: RunName, names: list[str]) -> dict[str, int]:
+        """Which of these files the server has of a run, with their bytes. Raises ServerError."""
+        bucket = self._bucket(_FILES, name, names=names, count=len(names))
+        try:
+            nodes = [edge["node"] for edge in bucket["files"]["edges"]] if bucket is not None else []
+            return {str(node["name"]): int(node["sizeBytes"]) for node in nodes}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerUnsuitedError(f"{self.url} lists files in a form of its own: {error}") from error
+
     def set_summary(self, storage_id: str, summary: dict[str, Any]) -> None:
         """Replace a run's summary. Raises ServerError."""
         self._ask(_SET_SUMMARY, {"id": storage_id, "summary": json.dumps(summary)})
 
-    def _bucket(self, query: str, name: RunName) -> dict[str, Any] | None:
-        data = self._ask(query, {"entity": name.entity, "project": name.project, "run": name.run})
+    def _bucket(self, query: str, name: RunName, **more: Any) -> dict[str, Any] | None:
+        data = self._ask(query, {"entity": name.entity, "project": name.project, "run": name.run, **more})
         model = data.get("model")
         bucket = model.get("bucket") if isinstance(model, dict) else None
         return bucket if isinstance(bucket, dict) else None

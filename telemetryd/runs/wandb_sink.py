@@ -36,6 +36,7 @@ from telemetryd.runs.limits import (
     STALL_NOTICE_S,
 )
 from telemetryd.runs.media.builder import MediaBuilder, is_rich
+from telemetryd.runs.media.carry import carry_media
 from telemetryd.runs.media.errors import FILE_MISSING, MediaLostError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
@@ -256,6 +257,11 @@ class WandbSink:
             return Existing(steps, self._carried.outputs, alerts=self._carried.alerts)
         for folder in self._notebook.notes.folders[:-1]:
             self._send_again(Path(folder.file), next_step)
+        if self._upload is not None:
+            earlier = [Path(folder.path) / "files" for folder in self._notebook.notes.folders[:-1]]
+            publish = partial(wandb_private.publish_file, self._run)
+            upload = self._upload
+            self._private("media", lambda: carry_media(earlier, Path(self._run.dir), upload.file_sizes, publish))
         return Existing((), self._carried.outputs, self._starting_step, self._carried.alerts)
 
     def _send_again(self, file: Path, before: int) -> None:
