@@ -271,6 +271,7 @@ class Delivery:
         """Note the boundary after the last batch taken as one to move the cursor to."""
         if self._awaits.holding:
             return
+        self._blobs.spill()  # before the state counts: rows that it leaves open or held find their bytes in files
         counts = (self._outputs, self._losses.rows, self._refused, self._alerts)
         state = _State(
             self.rows.snapshot(), *counts, self.ranks.snapshot(), self._waiting(), self._lost, self.media_lost

@@ -49,7 +49,7 @@ class MediaBuilder:
         self._kinds = kinds
         self._tables = tables
         self._folder: Path | None = None
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.lost: dict[str, int] = {}
         """Media values lost in this process, by reason."""
 
@@ -179,7 +179,8 @@ class MediaBuilder:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an encoder raises, the row's other values are kept
             # wandb says "… requires the soundfile package. To get it, run "pip install soundfile"", among others
-            missing = isinstance(error, ImportError) or (is_wandb_error(error) and "install" in str(error))
+            lazy = isinstance(error, AttributeError) and "LazyModule" in str(error)  # its second import fails like this
+            missing = lazy or isinstance(error, ImportError) or (is_wandb_error(error) and "install" in str(error))
             if missing:
                 install = "pip install rdkit" if "rdkit" in str(error) else INSTALL
                 return self.lose(ENCODER_MISSING, key, f"{error}; {install} beside the daemon")
@@ -188,8 +189,10 @@ class MediaBuilder:
     def lose(self, reason: str, key: str, text: str) -> object:
         """Count a value as lost, and say why in the log."""
         self.lost[reason] = self.lost.get(reason, 0) + 1
-        if text not in self._told and len(self._told) < 1000:  # the same is said once; the counter has the rest
-            self._told.add(text)
+        if (reason, key) not in self._told and len(
+            self._told
+        ) < 1000:  # the same is said once; the counter has the rest
+            self._told.add((reason, key))
             log.error("media_lost key=%r reason=%s message=%r", key, reason, text)
         return _LOST
 
