@@ -58,12 +58,12 @@ class Supply:
             self._save_memory_segments()
             while len(writer.spares) < SPARE_SEGMENTS and held + SEGMENT_BYTES <= self._max_bytes:
                 writer.spares.append(self._make())
-                writer.fed = True
                 held += SEGMENT_BYTES
             if moved_in:  # what was written where there was no folder is brought to disk at once
                 writer.roll()
                 self._save_memory_segments()
             self.disk_trouble = None
+            writer.fed = True
         except OSError as error:
             self.disk_trouble = f"{error.strerror or error}: {self._home.path}"
             writer.fed = False
@@ -142,7 +142,7 @@ class Supply:
                 guard.swallow("journal.recycle", error)
             else:
                 self._writer.spares.append(segment)
-                self._writer.fed = True
+                self._writer.fed = not self.disk_trouble
                 return
         self._release(segment)
 

@@ -18,8 +18,13 @@ import pytest
 import client
 from client import guard, policy
 from client.journal import reader, segment
+from client.journal.blobs import Blobs
 from client.journal.file_system import spool_warning
-from client.journal.folder import OwnerLock
+from client.journal.folder import Home, OwnerLock
+from client.journal.segment import Segment
+from client.journal.supply import Supply
+from client.journal.writer import JournalWriter
+from client.limits import SEGMENT_BYTES
 from client.policy import Policy
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import End, Losses, Row, encode
@@ -276,6 +281,41 @@ def test_no_room_no_inodes_and_read_only_are_one_path_and_end_when_the_disk_is_b
     assert session.close(0.2) is False
     content = reader.read_spool(short_path / "spool" / SESSION)
     assert [(stretch.first, stretch.last) for stretch in content.stretches()] == [(1, 100)]
+    guard.raised.clear()
+
+
+def test_no_call_waits_for_the_sender_while_the_disk_gives_no_segment(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(short_path / "spool", Hello(SESSION, run=RunSpec("r")))
+    home.make()
+    identity = bytes.fromhex(SESSION)
+    writer = JournalWriter(identity, Segment.in_file(home.path / "00000001.seg", SEGMENT_BYTES, identity))
+    supply = Supply(writer, Blobs(lambda: None), home, 1 << 30)
+    supply.tend(0, 0.0)
+    assert writer.fed
+
+    def refuse(*args: object, **kwargs: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill_two() -> int:
+        for _ in range(2 * SEGMENT_BYTES // len(BIG)):
+            assert writer.append(BIG)
+        return writer.sequence
+
+    monkeypatch.setattr(segment.os, "open", refuse)
+    acked = fill_two()
+    supply.tend(0, 10.0)
+    assert (len(writer.spares), writer.fed) == (1, False)
+    supply.tend(acked, 10.1)  # before the disk is tried again
+    assert (len(writer.spares), writer.fed) == (3, False), "what is acked is used again, and nothing else comes"
+    monkeypatch.undo()
+    supply.tend(fill_two(), 20.0)
+    assert writer.fed
+    writer.close("closed")
+    supply.close()
+    writer.release()
+    home.release()
     guard.raised.clear()
 
 
