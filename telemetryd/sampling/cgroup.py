@@ -29,6 +29,8 @@ class CgroupReader:
         self._proc = proc
         self._periods: tuple[int, int] | None = None
         self._cpu: tuple[float, float] | None = None
+        self._groups: list[str] = []
+        self._found: dict[str, Path] = {}
 
     def read(self, now_s: float, *, whole: bool) -> dict[str, float]:
         """Values by metric; without `whole` only memory."""
@@ -50,10 +52,17 @@ class CgroupReader:
         return known
 
     def _folders(self) -> dict[str, Path]:
-        """Where each hierarchy's files of the process are: by controller, "" for version 2."""
+        """Where each hierarchy's files of the process are: by controller, "" for version 2. Found anew when the process
+        was moved to another group."""
+        lines = _lines(self._proc / str(self._pid) / "cgroup")
+        if lines != self._groups:
+            self._groups, self._found = lines, self._find_folders(lines)
+        return self._found
+
+    def _find_folders(self, lines: list[str]) -> dict[str, Path]:
         mounts = _mounts(self._proc)
         found: dict[str, Path] = {}
-        for line in _lines(self._proc / str(self._pid) / "cgroup"):
+        for line in lines:
             _, controllers, path = line.split(":", 2)
             for controller in controllers.split(","):
                 folder = _below(mounts.get(controller), path) or self._own_view(controller)

@@ -9,6 +9,7 @@ Invariants
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -53,7 +54,7 @@ class Gpu:
 
     def read(self, families: Collection[str], *, ring: bool) -> dict[str, float]:
         """Values by metric: everything of the families, and the ring's metrics. Raises LostError or DriverError."""
-        wanted = [metric for metric in DEVICE_METRICS if metric.family in families or (ring and metric.ring)]
+        wanted = _wanted(frozenset(families), ring)
         values: dict[str, float] = {}
         self._read_fields(wanted, values)
         self._read_gpm(wanted, families, values)
@@ -206,6 +207,11 @@ class Gpu:
         if self._gpm_before is not None:
             self._nvml.gpm_free(self._gpm_before)
             self._gpm_before = None
+
+
+@functools.cache
+def _wanted(families: frozenset[str], ring: bool) -> tuple[Metric, ...]:
+    return tuple(metric for metric in DEVICE_METRICS if metric.family in families or (ring and metric.ring))
 
 
 def _pick(answer: Any, source: Call) -> float:

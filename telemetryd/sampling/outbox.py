@@ -1,6 +1,7 @@
 """The sampler's end of the report pipe. Never waits: what the daemon does not read is kept up to a cap, then dropped.
 
-Readings are dropped first; everything else has some room of its own beyond the cap.
+Readings are dropped first; everything else has some room of its own beyond the cap. Readings wait for the next `flush`,
+so that those of one second go together and wake the daemon once; everything else goes at once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ class Outbox:
     def send(self, report: messages.Report) -> None:
         """Pass a report on, or keep it, or drop it."""
         frame = messages.pack(report)
-        cap = BACKLOG_MAX_BYTES * (1 if isinstance(report, messages.Reading) else 2)
+        may_wait = isinstance(report, messages.Reading)
+        cap = BACKLOG_MAX_BYTES * (1 if may_wait else 2)
         with self._lock:
             if len(self._waiting) + len(frame) > cap:
                 self.dropped += 1
             else:
                 self._waiting += frame
-            self._write()
+            if not may_wait:
+                self._write()
 
     def flush(self) -> None:
         """Pass on what was kept, as far as the pipe takes it."""

@@ -25,7 +25,9 @@ class Ring:
 
     def add(self, reading: Reading) -> None:
         """Keep a reading, and forget what is too old beside it."""
-        values = {name: value for name, value in reading.values.items() if split(name)[0] in RING}
+        values = reading.values
+        if reading.families:  # else it holds nothing but the ring's
+            values = {name: value for name, value in values.items() if split(name)[0] in RING}
         if values:
             self._readings.append(Reading(reading.time_ns, reading.scope, values))
         while self._readings and self._readings[0].time_ns < reading.time_ns - self._keeps_ns:

@@ -108,6 +108,8 @@ class Sampling:
         self._dropped = 0
         if settings.sampling == "off":
             health.set(COMPONENT, State.STOPPED, "switched off (--sampling)")
+        elif settings.sampling == "runs":
+            health.set(COMPONENT, State.OK, "waits for a run")
 
     def pids(self) -> list[int]:
         """The processes that are ours to reap."""

@@ -19,7 +19,8 @@ from telemetryd.runs import predecessor, wandb_file, wandb_private
 
 with wandb_private.started_at(1_700_000_000.25):
     run = wandb.init(mode="offline", project="p", id="known", config={"gone": 1},
-                     settings=wandb.Settings(console="off", silent=True, x_transaction_log_flush_interval=0.2))
+                     settings=wandb.Settings(console="off", silent=True, x_transaction_log_flush_interval=0.2,
+                                             x_stats_sampling_interval=1e6, x_stats_gpu_device_ids=[9999]))
 import os
 seen = {"cores": len(predecessor.cores_of(os.getpid()))}
 published = wandb_private.Published(run)
@@ -35,6 +36,8 @@ wandb_private.publish_summary(run, [(["best", "acc"], 0.5), (["best", "old"], 1)
 wandb_private.publish_summary(run, [], [["best", "old"]])
 wandb_private.remove_config(run, ["gone"])
 run.config.update({"lr": 1})
+wandb_private.publish_stats(run, 1_700_000_001_000_000_007, {"gpu.0.temp": 41.5, "host.load.1m": 2})
+seen["stats_can_be_published"] = wandb_private.stats_can_be_published()
 run.define_metric("f", summary="max")
 file = run.settings.sync_file
 counted = dict(published.counts)
@@ -55,6 +58,8 @@ seen["published"] = {k: n for k, n in counted.items()}
 seen["said"] = tally.said
 seen["output"] = [(r.output_raw.line, r.output_raw.output_type, r.output_raw.timestamp.ToNanoseconds())
                   for r in records if r.HasField("output_raw")]
+seen["stats"] = [(r.stats.timestamp.ToNanoseconds(), {i.key: json.loads(i.value_json) for i in r.stats.item})
+                 for r in records if r.HasField("stats")]
 seen["removed"] = [i.key for r in records if r.HasField("config") for i in r.config.remove]
 seen["started"] = [r.environment.started_at.ToNanoseconds() for r in records if r.HasField("environment")][0]
 seen["folder"] = run.dir
@@ -112,6 +117,16 @@ def test_output_keeps_its_stream_and_its_own_time(seen: dict[str, object]) -> No
 def test_nested_summary_values_are_set_and_removed_and_config_keys_removed(seen: dict[str, object]) -> None:
     assert seen["summary"] == {"acc": 0.5}
     assert seen["removed"] == ["gone"]
+
+
+def test_samples_keep_their_own_time_and_wandbs_sampler_takes_one_at_the_start(seen: dict[str, object]) -> None:
+    assert seen["stats_can_be_published"] is True
+    stats = seen["stats"]
+    assert isinstance(stats, list)
+    ours = [1_700_000_001_000_000_007, {"gpu.0.temp": 41.5, "host.load.1m": 2}]
+    assert ours in stats
+    assert len(stats) <= 2
+    assert not [key for at, values in stats if [at, values] != ours for key in values if key.startswith("gpu.")]
 
 
 def test_the_start_of_the_run_is_the_given_one(seen: dict[str, object]) -> None:

@@ -57,7 +57,7 @@ def test_a_family_is_due_once_a_period_and_never_in_the_past(
 def test_the_ring_keeps_the_last_minutes_of_its_own_metrics() -> None:
     ring = Ring(keeps_s=60)
     for second in range(100):
-        ring.add(Reading(second * SECOND, "host", {"host_cpu_percent": second, "host_load5": 1.0}))
+        ring.add(Reading(second * SECOND, "host", {"host_cpu_percent": second, "host_load5": 1.0}, ["cpu"]))
         ring.add(Reading(second * SECOND, "gpu:a", {"gpu_power_watts": second}))
     kept = list(ring.since(0))
     assert (kept[0].time_ns, kept[-1].time_ns) == (39 * SECOND, 99 * SECOND)
