@@ -174,6 +174,7 @@ class Daemon:
             lambda run_id, important: self._reception.run_changed(run_id, important=important),
             self._selector,
             lambda: self.sampling.pids(),
+            self._events,
         )
         self.sampling = Sampling(
             settings,
