@@ -274,7 +274,7 @@ class Sender:
     def _compare_clocks(self, welcome: Welcome) -> None:
         """As NTP does, from the four times of Hello and Welcome; for sessions that share a run with other machines'."""
         now_ns = time.time_ns()
-        if self._hello.rank is None and self._hello.role != "node":
+        if self._hello.rank is None:
             return
         if welcome.hello_ns != self._hello.sent_ns or not welcome.received_ns:
             return  # an answer to an earlier Hello, or of a daemon that tells no times

@@ -128,6 +128,10 @@ FOREIGN_SILENCE_S = 600.0
 """A session of another host or process namespace, without connection this long, is lost. It may come back any time."""
 
 # Supervision.
+STRAGGLER_OVER_SHARE = 0.2
+STRAGGLER_UNDER_SHARE = 0.1
+"""A rank slower than the median by more than the first becomes an event; by less than the second it is none."""
+
 TICK_S = 0.25
 """The supervisor looks at time-driven matters this often; everything else wakes it."""
 

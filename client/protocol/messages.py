@@ -52,9 +52,8 @@ class Hello(Message, tag="hello"):
     for all runs of its `launch`. `launch` ties a launcher to the sessions of the command it started. `major` and
     `minor` are the sender's; where they are absent it is 1.0, whichever version reads it.
 
-    Since 1.2: the role "node" is a daemon that adds its machine's samples to a run of another daemon's. `rank`,
-    `world_size`, `local_rank`, `node` (its number) and `restart` are as the launcher gave them, `rank` None for a
-    process that none numbered. `sent_ns` is the sender's clock as this Hello left.
+    Since 1.2: `rank`, `world_size`, `local_rank`, `node` (its number) and `restart` are as the launcher gave them,
+    `rank` None for a process that none numbered. `sent_ns` is the sender's clock as this Hello left.
     """
 
     session: str

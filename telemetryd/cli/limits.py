@@ -84,3 +84,7 @@ STATUS_TIMEOUT_S = 5.0
 
 STATUS_FINISHED_RUNS = 20
 """Finished runs that `status` lists without a daemon: the newest are what a person looks for."""
+
+PUSH_TIMEOUT_S = 60.0
+"""How long one dead session's journal may take to be shipped: the daemon may be starting, or believe its old connection
+alive for half a minute."""

@@ -121,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("key", nargs="?", metavar="KEY", help="the key; - reads it from stdin (other users of this"
                        " machine can see a command's arguments)")  # fmt: skip
 
+    push = commands.add_parser(
+        "push",
+        help="ship what dead processes left on this machine to the daemon on another",
+        description="For a node of a distributed job that went down and came back: sends the journals of dead processes"
+        " in its spool to the daemon at the endpoint. Exits with 1 when something stays.",
+    )
+    options.add(push, ("endpoint", "state_dir", "spool_dir"))
+
     keys = commands.add_parser(
         "keys",
         help="make the keys by which clients on other machines reach the daemon",
@@ -167,6 +175,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from telemetryd.cli import status
 
         return status.run(arguments)
+    if arguments.command == "push":
+        from telemetryd.cli import push
+
+        return push.run(arguments)
     if arguments.command == "keys":
         from telemetryd.cli import keys
 

@@ -190,6 +190,7 @@ class Daemon:
             self._selector,
             lambda: {*self.sampling.pids(), *self._api.pids()},
             lambda: self._undertaker.poke(),
+            self._events,
         )
         self.sampling = Sampling(
             settings,

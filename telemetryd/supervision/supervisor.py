@@ -18,6 +18,7 @@ import math
 import os
 import random
 import selectors
+import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ import msgspec
 from telemetryd.errors import ApiKeyError, InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.arrivals import is_awaited
 from telemetryd.inbox.ledger import with_media
@@ -48,6 +50,7 @@ from telemetryd.supervision.keeper import Keeper
 from telemetryd.supervision.key_watch import KeyWatch
 from telemetryd.supervision.leftovers import WorkerRecord
 from telemetryd.supervision.shutdown import Shutdown
+from telemetryd.supervision.stragglers import Stragglers
 from telemetryd.supervision.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -73,9 +76,13 @@ class Supervisor:
         selector: selectors.BaseSelector,
         spared: Callable[[], Collection[int]] = tuple,
         artifact_ended: Callable[[], None] = lambda: None,
+        events: Events | None = None,
     ) -> None:
         """`run_changed(run, important)` is called when what clients see of a run has changed, `artifact_ended` when an
-        artifact's content is not needed any more. `spared` are children that are somebody else's."""
+        artifact's content is not needed any more. `spared` are children that are somebody else's. A slow rank becomes
+        one of `events`."""
+        self._events = events or Events()
+        self._stragglers = Stragglers()
         self._spared = spared
         self._artifact_ended = artifact_ended
         self._inbox = inbox
@@ -309,6 +316,10 @@ class Supervisor:
         if isinstance(report, control.Progress):
             keeper.waiting_progress = report
             self._deliveries.set_ranks(run_id, report.ranks)
+            straggler = self._stragglers.look(keeper.run.key, report.ranks, time.time_ns())
+            if straggler is not None:
+                log.warning("straggler run=%s rank=%s message=%r", straggler.run, straggler.rank, straggler.message)
+                self._events.add(straggler)
             keeper.step = report.step if report.step is not None else keeper.step
             self._retry_progress(keeper)
             return

@@ -54,7 +54,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "arrived": records.Arrived(2),
     "losses": records.Losses({"spool_full": 3}),
     "hello_rank": messages.Hello(
-        "ab" * 16, 1, 2, "node", run=SPEC, rank=3, world_size=4, local_rank=1, node=1, restart=2, sent_ns=9
+        "ab" * 16, 1, 2, run=SPEC, rank=3, world_size=4, local_rank=1, node=1, restart=2, sent_ns=9
     ),
     "welcome_clock": messages.Welcome("ab" * 16, 4, 1, 2, hello_ns=9, received_ns=11, sent_ns=12),
     "rank": records.Rank(3, 4, 9, 1, 1, "h", 2, "torchrun", "main,loss=aggregate", 30.0, 100),
