@@ -14,6 +14,7 @@
     environment records            the process's metadata, also what came late     what settings can say
     files records                  the process's files count as wandb's own        `run.save`
     Run._set_config_wandb          the saved code is found by W&B's Code tab       it is among the files only
+    Run._publish_file              media files of a killed worker                  they stay where they are
     Run._redirect                  output is uploaded, the worker's own is not     output stays in the .wandb file
 
 `tests/contract/test_wandb_private.py` fails loudly when wandb changes one of these, so that a silent fallback is never
@@ -238,6 +239,11 @@ def publish_environment(run: Any, fields: dict[str, Any]) -> None:
     record = pb.Record()
     ParseDict(fields, record.environment)
     run._interface._publish(record)
+
+
+def publish_file(run: Any, name: str) -> None:
+    """Have a file of the run's folder uploaded. Raises AttributeError as above."""
+    run._publish_file(name)
 
 
 def publish_files(run: Any, names: list[str]) -> None:

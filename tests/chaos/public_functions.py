@@ -98,6 +98,37 @@ for _name in ("config_static", "disabled", "entity", "group", "id", "job_type", 
 BOUNDS["Run.name"] = Bound(AT_ONCE_S, lambda run: setattr(run, "name", "x"))
 BOUNDS["Run.notes"] = Bound(AT_ONCE_S, lambda run: setattr(run, "notes", "x"))
 BOUNDS["Run.tags"] = Bound(AT_ONCE_S, lambda run: setattr(run, "tags", ("x",)))
+_ARTIFACTS: dict[str, Callable[[Any], object]] = {
+    "log_artifact": lambda owner: owner.log_artifact(__file__, name="a"),
+    "log_model": lambda owner: owner.log_model(__file__, name="m"),
+    "link_model": lambda owner: owner.link_model(__file__, "shelf", name="m"),
+}
+"""Calls that stage a small file, and return at once."""
+for _name, _call in _ARTIFACTS.items():
+    BOUNDS[f"client.{_name}"] = Bound(AT_ONCE_S, lambda run, call=_call: call(client))
+    BOUNDS[f"Run.{_name}"] = Bound(AT_ONCE_S, lambda run, call=_call: call(run))
+for _name in ("upsert_artifact", "finish_artifact"):
+    BOUNDS[f"Run.{_name}"] = Bound(
+        AT_ONCE_S, lambda run, name=_name: getattr(run, name)(__file__, name="d", distributed_id="g")
+    )
+BOUNDS["Run.link_artifact"] = Bound(
+    AT_ONCE_S, lambda run: run.link_artifact(client.Artifact("l", "model"), "registry/shelf")
+)
+for _name in ("use_artifact", "use_model"):
+    _use = Bound(GIVEN_S + SLACK_S, lambda run, name=_name: getattr(run, name)("a:latest", timeout=GIVEN_S), asks=True)
+    BOUNDS[f"Run.{_name}"] = BOUNDS[f"client.{_name}"] = _use
+for _name in ("config_static", "disabled", "entity", "group", "id", "job_type", "offline", "path", "project", "resumed",
+              "settings", "start_time", "starting_step", "step", "sweep_id", "sweep_url"):  # fmt: skip
+    BOUNDS[f"Run.{_name}"] = Bound(AT_ONCE_S)
+BOUNDS["Run.name"] = Bound(AT_ONCE_S, lambda run: setattr(run, "name", "x"))
+BOUNDS["Run.notes"] = Bound(AT_ONCE_S, lambda run: setattr(run, "notes", "x"))
+BOUNDS["Run.tags"] = Bound(AT_ONCE_S, lambda run: setattr(run, "tags", ("x",)))
+_BOX = {"center": [0, 0, 0], "size": [1, 1, 1], "orientation": [0, 0, 0, 1], "color": [0, 0, 0]}
+BOUNDS["client.box3d"] = Bound(AT_ONCE_S, lambda run: client.box3d(**_BOX))
+BOUNDS["client.plot_table"] = Bound(
+    AT_ONCE_S, lambda run: client.plot_table("wandb/bar/v0", client.Table(["a"], [[1]]), {"value": "a"})
+)
+BOUNDS["client.visualize"] = Bound(AT_ONCE_S, lambda run: client.visualize("id", client.Table(["a"], [[1]])))
 
 
 def public_names() -> set[str]:
