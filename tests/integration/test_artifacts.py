@@ -275,6 +275,30 @@ def test_the_api_downloads_without_a_run(world: World) -> None:
     assert said == ["./artifacts/a:v0", "hello", True]
 
 
+def test_media_in_an_artifact_are_what_wandb_makes_of_them_and_are_read_back(world: World, standin: Standin) -> None:
+    world.start_daemon()
+    said = train(
+        world,
+        """
+        import client as wandb, json, numpy as np
+        with wandb.init(project="p", id="r") as run:
+            artifact = wandb.Artifact("pictures", "dataset")
+            pixels = np.arange(3 * 64 * 64, dtype=np.uint8).reshape(64, 64, 3)
+            entry = artifact.add(wandb.Image(pixels, caption="c"), "one")
+            pixels[:] = 0   # too late to matter
+            run.log_artifact(artifact).wait(60)
+            image = run.use_artifact("pictures:latest").get("one")
+            print(json.dumps([entry.path, type(image).__name__, artifact.get("nothing")]))
+        """,
+    )
+    assert said == ["one.image-file.json", "Image", None]
+    names = sorted(artifact_of(standin, "pictures")["contents"])
+    assert names[-1] == "one.image-file.json"
+    assert names[0].startswith("media/images/")
+    wait_unstaged(world)
+    assert not list((world.state_dir / "wandb" / "data").rglob("tmp*")), "what wandb staged for the run is gone"
+
+
 def test_offline_the_artifact_is_in_the_file_with_its_content_and_wandb_sync_uploads_it(
     offline: World, standin: Standin, tmp_path: Path
 ) -> None:
