@@ -30,6 +30,7 @@ from client.sender import Question
 from client.stream import Stream
 
 _STATES_AT_ONCE = 100
+_STOP_LOOK_S = 0.1
 _MANIFEST = -1
 """The number of the manifest among an artifact's files."""
 
@@ -80,11 +81,11 @@ class Courier:
                 self._changed.wait(min(left_s, ARTIFACT_POLL_S))
             return all(parcel.folder is None for parcel in self._parcels)
 
-    def look(self) -> None:
+    def look(self, timeout_s: float) -> None:
         """Ask once more, on the caller's thread: the run is over, and so perhaps is an artifact's way."""
-        if self._stream.connected:
+        if self._stream.connected and self._parcels:
             try:
-                self._poll()
+                self._poll(timeout_s)
             except NoAnswerError:
                 return
 
@@ -94,7 +95,7 @@ class Courier:
             self._stop = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(2 * ARTIFACT_ASK_TIMEOUT_S)
+            self._thread.join(ARTIFACT_ASK_TIMEOUT_S)  # it looks every tenth of a second whether it is to end
 
     def orphan(self) -> None:
         """In a forked child: the thread is the parent's."""
@@ -185,7 +186,7 @@ class Courier:
                 if self._stop or not on_the_way:
                     return not self._stop
                 question, length = on_the_way.popleft()
-                answer = question.result(ARTIFACT_ASK_TIMEOUT_S)
+                answer = self._answered(question)
                 if answer.get("error"):
                     parcel.upload.move("failed", error=str(answer["error"]))
                     return False
@@ -197,12 +198,14 @@ class Courier:
 
     # Hearing
 
-    def _poll(self) -> None:
+    def _poll(self, timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> None:
         with self._changed:
             known = {parcel.upload.id: parcel.upload for parcel in self._parcels}
         ids = list(known)
         for start in range(0, len(ids), _STATES_AT_ONCE):
-            answer = self._ask("artifacts", {"session": self._session, "ids": ids[start : start + _STATES_AT_ONCE]})
+            answer = self._ask(
+                "artifacts", {"session": self._session, "ids": ids[start : start + _STATES_AT_ONCE]}, timeout_s
+            )
             for identity, said in dict(answer.get("artifacts") or {}).items():
                 state = str(said.get("state"))
                 if state in ("uploading", "committed", "recorded", "failed") and identity in known:
@@ -211,5 +214,12 @@ class Courier:
             self._parcels = [parcel for parcel in self._parcels if not parcel.upload.done]
             self._changed.notify_all()
 
-    def _ask(self, kind: str, args: dict[str, Any]) -> dict[str, Any]:
-        return self._stream.post(kind, args).result(ARTIFACT_ASK_TIMEOUT_S)
+    def _ask(self, kind: str, args: dict[str, Any], timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> dict[str, Any]:
+        return self._answered(self._stream.post(kind, args), timeout_s)
+
+    def _answered(self, question: Question, timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> dict[str, Any]:
+        """The answer, unless the courier ends meanwhile. Raises NoAnswerError."""
+        end_s = time.monotonic() + timeout_s
+        while not self._stop and not question.answered.wait(_STOP_LOOK_S) and time.monotonic() < end_s:
+            pass
+        return question.result(0)

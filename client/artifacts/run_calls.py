@@ -261,10 +261,10 @@ class RunArtifacts:
         if self._artifact_line is not None:
             self._artifact_line.settle(timeout_s)
 
-    def _close_artifacts(self) -> None:
+    def _close_artifacts(self, timeout_s: float) -> None:
         """After the run's End, while the session is still there: hear what became of them."""
         if self._artifact_line is not None:
-            self._artifact_line.courier.look()
+            self._artifact_line.courier.look(timeout_s)
             self._artifact_line.close()
 
     def _orphan_artifacts(self) -> None:
