@@ -19,15 +19,15 @@ import zlib
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from client import guard
 from client.artifacts.upload import Upload
 from client.errors import NoAnswerError
 from client.limits import ARTIFACT_ASK_TIMEOUT_S, ARTIFACT_CHUNK_BYTES, ARTIFACT_CREDIT_CHUNKS, ARTIFACT_POLL_S
 from client.protocol.artifacts import MANIFEST_NAME
+from client.protocol.messages import Hello
 from client.sender import Question
-from client.stream import Stream
 
 _STATES_AT_ONCE = 100
 _STOP_LOOK_S = 0.1
@@ -41,12 +41,28 @@ class _Parcel:
 
     upload: Upload
     folder: Path | None
+    unknown: bool = False
+
+
+class Line(Protocol):
+    """What the courier needs of a session."""
+
+    @property
+    def hello(self) -> Hello:
+        """Who speaks."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a daemon has taken the session."""
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask the daemon without waiting for the answer."""
 
 
 class Courier:
     """See the module's head."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Line) -> None:
         self._stream = stream
         self._session = stream.hello.session
         self._parcels: list[_Parcel] = []
@@ -88,6 +104,19 @@ class Courier:
                 self._poll(timeout_s)
             except NoAnswerError:
                 return
+
+    def deliver_now(self, identity: str, folder: Path) -> str | None:
+        """On the caller's thread: see a dead process's content to the daemon. Why that cannot be; None when it has it.
+
+        Raises NoAnswerError, OSError.
+        """
+        parcel = _Parcel(Upload(identity, identity), folder)
+        while not self._deliver(parcel, folder):
+            if parcel.upload.done:
+                return parcel.upload.error
+            if parcel.unknown:
+                return "it was never announced: the process died between the copy and its record"
+        return None
 
     def close(self) -> None:
         """End the thread."""
@@ -158,7 +187,9 @@ class Courier:
             if answer["here"] == "wire":
                 shutil.rmtree(folder, ignore_errors=True)
             return True
-        elif not answer.get("unknown"):  # else its record is still on the way; ask again
+        elif answer.get("unknown"):  # its record is still on the way; ask again
+            parcel.unknown = True
+        else:
             parcel.upload.total_bytes, parcel.upload.done_bytes = sum(sizes.values()), 0
             parcel.upload.move("sending")
             have = dict(answer.get("have") or {})

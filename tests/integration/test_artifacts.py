@@ -588,6 +588,34 @@ def test_content_on_the_wire_goes_on_where_it_was_after_a_kill_of_the_daemon(wor
     wait_unstaged(world)
 
 
+def test_push_brings_the_content_of_dead_processes_on_another_machine(world: World, standin: Standin) -> None:
+    script = """
+        import client as wandb, os, signal
+        run = wandb.init(project="p", id=os.environ["NAME"])
+        open("m.pt", "wb").write(b"m" * 2_000_000)
+        run.log_artifact("m.pt", name=os.environ["NAME"], type="model").wait_staged(60)
+        run.log({"loss": 1})
+        if "FINISH" in os.environ:
+            run.finish()
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    there = elsewhere(world) | {"TELEMETRYD_ENDPOINT": f"ipc://{world.folder}/none.sock"}
+    train(world, script, code=-signal.SIGKILL, NAME="killed", **there)
+    train(world, script, NAME="ended", FINISH="1", **there)
+    world.start_daemon()
+    done = subprocess.run(
+        [sys.executable, "-m", "telemetryd", "push"],
+        env=os.environ | world.environment | elsewhere(world), capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    world.wait_settled()
+    for name in ("killed", "ended"):
+        assert artifact_of(standin, name)["contents"]["m.pt"]["digest"] == b64(b"m" * 2_000_000)
+    assert not [path for path in (world.folder / "other-spool").rglob("*") if path.is_file()]
+    wait_unstaged(world)
+
+
 def test_at_the_cap_a_new_artifact_fails_and_says_so_on_either_side(world: World) -> None:
     world.start_daemon("--artifact-max", "1MB")
     script = """
