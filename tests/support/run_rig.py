@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ import msgspec
 from client.protocol import framing
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Record, Row
+from telemetryd.inbox.database import prepare
 from telemetryd.runs import control, predecessor, wandb_file
 
 SESSION = "5e" * 16
@@ -41,9 +41,8 @@ class RunRig:
         self.hello_start_ns = time.time_ns()
         self.minor = 0  # of the protocol that the sessions speak
         self._next: dict[str, int] = {}
+        prepare(self.inbox)
         self._db = sqlite3.connect(self.inbox, isolation_level=None, timeout=10)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(resources.files("telemetryd.inbox").joinpath("schema.sql").read_text())
         self._workers: list[Worker] = []
 
     def add_run(self, spec: RunSpec) -> int:
