@@ -237,7 +237,7 @@ class DisabledRun:
         """An object that takes every call."""
         return Noop()
 
-    def use_model(self, name: str) -> Noop:
+    def use_model(self, name: str, *, timeout: float = 0.0) -> Noop:
         """An object that takes every call."""
         return Noop()
 

@@ -8,23 +8,30 @@ Invariants
 * A folder is touched under its owner's lock alone, which the kernel gives out when the owner is dead.
 * It is removed once the daemon has acknowledged everything in it, and else stays as it is.
 * A journal that does not end with an End gets one, with the exit code of a process that died.
+* The content of artifacts goes after all other records and before the End, with which the daemon would give it up.
 """
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from client.artifacts.courier import Courier
 from client.connection import Connection
 from client.errors import NoAnswerError
 from client.journal import folder as spool
 from client.journal.reader import Stretch, read_spool
 from client.limits import REFUSED_PAUSE_S
 from client.protocol import frames, framing, records, version
+from client.protocol.artifacts import IDENTITY, ROOT_NAME
 from client.protocol.errors import ProtocolError
-from client.protocol.messages import Ack, Hello, Refuse, Welcome
+from client.protocol.messages import Ack, Answer, Ask, Hello, Refuse, Welcome
+from client.sender import Question
 
 DIED = 255
 """The exit code of a process of which nobody knows more; what wandb shows as crashed."""
@@ -62,22 +69,47 @@ def _push(folder: Path, endpoint: str, timeout_s: float) -> Pushed:
         conversation = _Conversation(content.hello, endpoint, timeout_s)
         try:
             conversation.greet()
-            last = b""
+            end: Stretch | None = None
             for stretch in content.stretches():
-                conversation.send(stretch)
                 count += stretch.last - stretch.first + 1
-                *_, (_, found) = framing.bodies(memoryview(stretch.payload), stretch.first)
-                last = bytes(found) if found is not None else b""
+                rest, end = _without_end(stretch)
+                if rest is not None:
+                    conversation.send(rest)
             if content.damage:
                 raise ValueError("; ".join(content.damage))
-            if count and not _is_end(last):
-                conversation.send(_end(conversation.acked + 1))
+            _push_content(folder, conversation)
+            if count:
+                conversation.send(end or _end(conversation.acked + 1))
         finally:
             conversation.close()
     except (OSError, ValueError, ProtocolError, NoAnswerError) as error:
         return Pushed(folder.name, count, str(error))
     spool.remove(folder)
     return Pushed(folder.name, count)
+
+
+def _without_end(stretch: Stretch) -> tuple[Stretch | None, Stretch | None]:
+    """(the records but an End at the end, the End): each None where there is none."""
+    *_, (number, found) = framing.bodies(memoryview(stretch.payload), stretch.first)
+    if found is None or not _is_end(bytes(found)):
+        return stretch, None
+    size = framing.HEADER_BYTES + len(found)
+    end = Stretch(number, number, stretch.payload[-size:])
+    if stretch.first == stretch.last:
+        return None, end
+    return Stretch(stretch.first, stretch.last - 1, stretch.payload[:-size]), end
+
+
+def _push_content(folder: Path, conversation: _Conversation) -> None:
+    """Send what the dead process had staged of artifacts; what the daemon does not want any more is removed."""
+    staged = folder.parent / ROOT_NAME / folder.name
+    if not staged.is_dir():
+        return
+    courier = Courier(conversation)
+    for path in sorted(staged.iterdir()):
+        if IDENTITY.fullmatch(path.name):
+            courier.deliver_now(path.name, path)
+    shutil.rmtree(staged, ignore_errors=True)
 
 
 def _is_end(body: bytes) -> bool:
@@ -92,6 +124,25 @@ def _end(number: int) -> Stretch:
     return Stretch(number, number, framing.frame(body, number))
 
 
+class _Question(Question):
+    """A question whose waiting is what brings the answer."""
+
+    def __init__(self, conversation: _Conversation, kind: str, args: dict[str, Any]) -> None:
+        super().__init__(kind, args)
+        self.answered = _Answered(conversation)
+
+
+class _Answered(threading.Event):
+    def __init__(self, conversation: _Conversation) -> None:
+        super().__init__()
+        self._conversation = conversation
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            self._conversation.listen(timeout or 0.0)
+        return self.is_set()
+
+
 class _Conversation:
     """One dead session's word with the daemon: a stretch at a time, each acknowledged before the next."""
 
@@ -100,7 +151,35 @@ class _Conversation:
         self._deadline_s = time.monotonic() + timeout_s
         self._endpoint = endpoint
         self._connection = Connection(endpoint)
+        self._asked: dict[int, _Question] = {}
         self.acked = 0
+
+    @property
+    def hello(self) -> Hello:
+        """Who the dead process was."""
+        return self._hello
+
+    @property
+    def connected(self) -> bool:
+        """True: it has been greeted."""
+        return True
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask the daemon. Raises NoAnswerError when time is over."""
+        question = _Question(self, kind, args)
+        number = len(self._asked) + 1
+        self._asked[number] = question
+        self._hand_over(frames.pack(Ask(number, kind, args)))
+        return question
+
+    def listen(self, timeout_s: float) -> None:
+        """Take what comes within the time, until something has."""
+        self._check_time()
+        if self._connection.wait(timeout_s):
+            message = self._connection.receive()
+            if isinstance(message, Answer) and (question := self._asked.get(message.id)) is not None:
+                question.answer = message
+                question.answered.set()
 
     def greet(self) -> None:
         """Say Hello until the daemon takes it. Raises NoAnswerError."""

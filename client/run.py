@@ -194,7 +194,7 @@ class Run(RunActions, RunFiles):
             stream.wait_report(lambda report: _is_settled(report) or _has_all(report, offered), left_s())
             patience_s = left_s() if self._artifact_tally().get("pending") else min(CLOSING_TIMEOUT_S, left_s())
             stream.wait_report(_is_settled, patience_s)
-        self._close_artifacts()
+        self._close_artifacts(left_s())
         report = stream.report
         folder = str(stream.folder) if stream.folder else None
         closed = stream.close(left_s() if stream.connected else 0.0)

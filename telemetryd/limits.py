@@ -234,3 +234,6 @@ WANDB_CACHE_MAX_BYTES = 1 << 30
 
 WANDB_CACHE_LOOK_S = 60.0
 """How often it is looked at: a walk over some thousands of files."""
+
+API_BUSY_S = 5.0
+"""A daemon that may leave when idle stays so long after a question about artifacts; clients ask four times a second."""

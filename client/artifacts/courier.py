@@ -19,17 +19,18 @@ import zlib
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from client import guard
 from client.artifacts.upload import Upload
 from client.errors import NoAnswerError
 from client.limits import ARTIFACT_ASK_TIMEOUT_S, ARTIFACT_CHUNK_BYTES, ARTIFACT_CREDIT_CHUNKS, ARTIFACT_POLL_S
 from client.protocol.artifacts import MANIFEST_NAME
+from client.protocol.messages import Hello
 from client.sender import Question
-from client.stream import Stream
 
 _STATES_AT_ONCE = 100
+_STOP_LOOK_S = 0.1
 _MANIFEST = -1
 """The number of the manifest among an artifact's files."""
 
@@ -40,12 +41,28 @@ class _Parcel:
 
     upload: Upload
     folder: Path | None
+    unknown: bool = False
+
+
+class Line(Protocol):
+    """What the courier needs of a session."""
+
+    @property
+    def hello(self) -> Hello:
+        """Who speaks."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a daemon has taken the session."""
+
+    def post(self, kind: str, args: dict[str, Any]) -> Question:
+        """Ask the daemon without waiting for the answer."""
 
 
 class Courier:
     """See the module's head."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Line) -> None:
         self._stream = stream
         self._session = stream.hello.session
         self._parcels: list[_Parcel] = []
@@ -80,13 +97,26 @@ class Courier:
                 self._changed.wait(min(left_s, ARTIFACT_POLL_S))
             return all(parcel.folder is None for parcel in self._parcels)
 
-    def look(self) -> None:
+    def look(self, timeout_s: float) -> None:
         """Ask once more, on the caller's thread: the run is over, and so perhaps is an artifact's way."""
-        if self._stream.connected:
+        if self._stream.connected and self._parcels:
             try:
-                self._poll()
+                self._poll(timeout_s)
             except NoAnswerError:
                 return
+
+    def deliver_now(self, identity: str, folder: Path) -> str | None:
+        """On the caller's thread: see a dead process's content to the daemon. Why that cannot be; None when it has it.
+
+        Raises NoAnswerError, OSError.
+        """
+        parcel = _Parcel(Upload(identity, identity), folder)
+        while not self._deliver(parcel, folder):
+            if parcel.upload.done:
+                return parcel.upload.error
+            if parcel.unknown:
+                return "it was never announced: the process died between the copy and its record"
+        return None
 
     def close(self) -> None:
         """End the thread."""
@@ -94,7 +124,7 @@ class Courier:
             self._stop = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(2 * ARTIFACT_ASK_TIMEOUT_S)
+            self._thread.join(ARTIFACT_ASK_TIMEOUT_S)  # it looks every tenth of a second whether it is to end
 
     def orphan(self) -> None:
         """In a forked child: the thread is the parent's."""
@@ -157,7 +187,9 @@ class Courier:
             if answer["here"] == "wire":
                 shutil.rmtree(folder, ignore_errors=True)
             return True
-        elif not answer.get("unknown"):  # else its record is still on the way; ask again
+        elif answer.get("unknown"):  # its record is still on the way; ask again
+            parcel.unknown = True
+        else:
             parcel.upload.total_bytes, parcel.upload.done_bytes = sum(sizes.values()), 0
             parcel.upload.move("sending")
             have = dict(answer.get("have") or {})
@@ -185,7 +217,7 @@ class Courier:
                 if self._stop or not on_the_way:
                     return not self._stop
                 question, length = on_the_way.popleft()
-                answer = question.result(ARTIFACT_ASK_TIMEOUT_S)
+                answer = self._answered(question)
                 if answer.get("error"):
                     parcel.upload.move("failed", error=str(answer["error"]))
                     return False
@@ -197,12 +229,14 @@ class Courier:
 
     # Hearing
 
-    def _poll(self) -> None:
+    def _poll(self, timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> None:
         with self._changed:
             known = {parcel.upload.id: parcel.upload for parcel in self._parcels}
         ids = list(known)
         for start in range(0, len(ids), _STATES_AT_ONCE):
-            answer = self._ask("artifacts", {"session": self._session, "ids": ids[start : start + _STATES_AT_ONCE]})
+            answer = self._ask(
+                "artifacts", {"session": self._session, "ids": ids[start : start + _STATES_AT_ONCE]}, timeout_s
+            )
             for identity, said in dict(answer.get("artifacts") or {}).items():
                 state = str(said.get("state"))
                 if state in ("uploading", "committed", "recorded", "failed") and identity in known:
@@ -211,5 +245,12 @@ class Courier:
             self._parcels = [parcel for parcel in self._parcels if not parcel.upload.done]
             self._changed.notify_all()
 
-    def _ask(self, kind: str, args: dict[str, Any]) -> dict[str, Any]:
-        return self._stream.post(kind, args).result(ARTIFACT_ASK_TIMEOUT_S)
+    def _ask(self, kind: str, args: dict[str, Any], timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> dict[str, Any]:
+        return self._answered(self._stream.post(kind, args), timeout_s)
+
+    def _answered(self, question: Question, timeout_s: float = ARTIFACT_ASK_TIMEOUT_S) -> dict[str, Any]:
+        """The answer, unless the courier ends meanwhile. Raises NoAnswerError."""
+        end_s = time.monotonic() + timeout_s
+        while not self._stop and not question.answered.wait(_STOP_LOOK_S) and time.monotonic() < end_s:
+            pass
+        return question.result(0)

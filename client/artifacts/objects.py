@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from client import rich
+from client.artifacts import checks
 from client.errors import UnsupportedError
 from client.media.base import WBValue
 from client.payload import Payload
@@ -51,9 +55,44 @@ def captured(obj: Any, name: str) -> tuple[str, Value]:
     return (name if not suffix or name.endswith(suffix) else f"{name}.{suffix}"), Value(obj, name)
 
 
+_CLASSES = {
+    "table": "Table",
+    "image-file": "Image",
+    "audio-file": "Audio",
+    "video-file": "Video",
+    "html-file": "Html",
+    "object3D-file": "Object3D",
+    "molecule-file": "Molecule",
+}
+"""The classes of `client` by what wandb calls the stored object."""
+
+
 def loaded(artifact: Any, name: str) -> Any:
-    """The media object that was added under `name`; None when there is none. Raises UnsupportedError."""
-    found = [path for path in artifact.manifest.entries if path.startswith(f"{name}.") and path.endswith(".json")]
-    if not found:
+    """The media object or table that was added under `name`; None when there is none.
+
+    Downloads the artifact. Raises MissingFeatureError for a kind that is not there yet, UnsupportedError for others.
+    """
+    paths = [f"{name}.{kind}.json" for kind in _CLASSES] + [name]
+    found = next((path for path in paths if path.endswith(".json") and path in artifact.manifest.entries), None)
+    if found is None:
         return None
-    raise UnsupportedError(f"reading {found[0]!r} as an object is not supported yet: download it and read the file")
+    root = artifact.download()
+    return _object(root, json.loads(Path(root, found).read_text(encoding="utf-8")))
+
+
+def _object(root: str, stored: Any) -> Any:
+    """What wandb's JSON stands for; values that are no objects stay as they are."""
+    if not isinstance(stored, dict) or "_type" not in stored:
+        return stored
+    import client
+
+    kind = str(stored["_type"])
+    if kind not in _CLASSES:
+        raise UnsupportedError(f"reading an object of type {kind!r} is not supported: download it and read the file")
+    made = getattr(client, _CLASSES[kind])
+    if kind == "table":
+        rows = [[_object(root, value) for value in row] for row in stored["data"]]
+        return made(columns=stored["columns"], data=rows)
+    path = os.path.join(root, checks.path(str(stored["path"])))  # noqa: PTH118 - the media types take a str
+    caption = stored.get("caption")
+    return made(path) if caption is None else made(path, caption=caption)

@@ -225,11 +225,14 @@ class RunArtifacts:
             self._line().ask(record, upload)
         return artifact
 
-    def use_model(self, name: str) -> str:
-        """The path of a downloaded model: of its file where it has only one, else of its folder."""
+    def use_model(self, name: str, *, timeout: float = ARTIFACT_USE_TIMEOUT_S) -> str:
+        """The path of a downloaded model: of its file where it has only one, else of its folder.
+
+        Waits for W&B to name the version at most `timeout` seconds; raises as `use_artifact` and `Artifact.download`.
+        """
         if self.offline:
             raise RuntimeError("`use_model` not supported in offline mode.")
-        artifact = self.use_artifact(name)
+        artifact = self.use_artifact(name, timeout=timeout)
         if "model" not in artifact.type.lower():
             raise AssertionError(
                 "You can only use this method for 'model' artifacts. For an artifact to be a 'model' artifact, its type"
@@ -261,10 +264,10 @@ class RunArtifacts:
         if self._artifact_line is not None:
             self._artifact_line.settle(timeout_s)
 
-    def _close_artifacts(self) -> None:
+    def _close_artifacts(self, timeout_s: float) -> None:
         """After the run's End, while the session is still there: hear what became of them."""
         if self._artifact_line is not None:
-            self._artifact_line.courier.look()
+            self._artifact_line.courier.look(timeout_s)
             self._artifact_line.close()
 
     def _orphan_artifacts(self) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from client.protocol.messages import Answer, Ask
 from telemetryd.bell import Bell
-from telemetryd.limits import API_ANSWER_TIMEOUT_S, API_IDLE_EXIT_S
+from telemetryd.limits import API_ANSWER_TIMEOUT_S, API_BUSY_S, API_IDLE_EXIT_S
 from telemetryd.runs import api_wire, predecessor
 from telemetryd.supervision.worker_process import worker_environment
 
@@ -52,7 +52,7 @@ class ApiProcess:
         self._requests = self._responses = -1
         self._temp_dir = ""
         self._frames = api_wire.Frames()
-        self._used_s = 0.0
+        self._used_s = -API_BUSY_S
         self._end = False
         self._thread = threading.Thread(target=self._main, name="api", daemon=True)
 
@@ -61,6 +61,10 @@ class ApiProcess:
         with self._starting:
             process = self._process
         return set() if process is None else {process.pid}
+
+    def busy(self) -> bool:
+        """Whether somebody has asked within the last moments: a download is asked about again and again."""
+        return bool(self._waiting) or time.monotonic() - self._used_s < API_BUSY_S
 
     def start(self) -> None:
         """Begin; the process is started at the first question."""

@@ -391,7 +391,7 @@ class Daemon:
         if not (self._retiring or self._settings.exit_when_idle):
             return False
         sessions = self._inbox.progress.count_open_sessions()
-        idle = sessions == 0 and self._supervisor.settled() and self._undertaker.rounds > 0
+        idle = sessions == 0 and not self._api.busy() and self._supervisor.settled() and self._undertaker.rounds > 0
         if not idle:
             self._idle_since_s = None
             return False

@@ -275,6 +275,30 @@ def test_the_api_downloads_without_a_run(world: World) -> None:
     assert said == ["./artifacts/a:v0", "hello", True]
 
 
+def test_media_in_an_artifact_are_what_wandb_makes_of_them_and_are_read_back(world: World, standin: Standin) -> None:
+    world.start_daemon()
+    said = train(
+        world,
+        """
+        import client as wandb, json, numpy as np
+        with wandb.init(project="p", id="r") as run:
+            artifact = wandb.Artifact("pictures", "dataset")
+            pixels = np.arange(3 * 64 * 64, dtype=np.uint8).reshape(64, 64, 3)
+            entry = artifact.add(wandb.Image(pixels, caption="c"), "one")
+            pixels[:] = 0   # too late to matter
+            run.log_artifact(artifact).wait(60)
+            image = run.use_artifact("pictures:latest").get("one")
+            print(json.dumps([entry.path, type(image).__name__, artifact.get("nothing")]))
+        """,
+    )
+    assert said == ["one.image-file.json", "Image", None]
+    names = sorted(artifact_of(standin, "pictures")["contents"])
+    assert names[-1] == "one.image-file.json"
+    assert names[0].startswith("media/images/")
+    wait_unstaged(world)
+    assert not list((world.state_dir / "wandb" / "data").rglob("tmp*")), "what wandb staged for the run is gone"
+
+
 def test_offline_the_artifact_is_in_the_file_with_its_content_and_wandb_sync_uploads_it(
     offline: World, standin: Standin, tmp_path: Path
 ) -> None:
@@ -561,6 +585,34 @@ def test_content_on_the_wire_goes_on_where_it_was_after_a_kill_of_the_daemon(wor
     assert artifact_of(standin, "m")["contents"]["m.pt"]["digest"] == digest
     received = world.status()["counters"]["content_bytes_received"]
     assert received < 20_100_000 - kept + 1_000_000, "what had come was not sent again"
+    wait_unstaged(world)
+
+
+def test_push_brings_the_content_of_dead_processes_on_another_machine(world: World, standin: Standin) -> None:
+    script = """
+        import client as wandb, os, signal
+        run = wandb.init(project="p", id=os.environ["NAME"])
+        open("m.pt", "wb").write(b"m" * 2_000_000)
+        run.log_artifact("m.pt", name=os.environ["NAME"], type="model").wait_staged(60)
+        run.log({"loss": 1})
+        if "FINISH" in os.environ:
+            run.finish()
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    there = elsewhere(world) | {"TELEMETRYD_ENDPOINT": f"ipc://{world.folder}/none.sock"}
+    train(world, script, code=-signal.SIGKILL, NAME="killed", **there)
+    train(world, script, NAME="ended", FINISH="1", **there)
+    world.start_daemon()
+    done = subprocess.run(
+        [sys.executable, "-m", "telemetryd", "push"],
+        env=os.environ | world.environment | elsewhere(world), capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    world.wait_settled()
+    for name in ("killed", "ended"):
+        assert artifact_of(standin, name)["contents"]["m.pt"]["digest"] == b64(b"m" * 2_000_000)
+    assert not [path for path in (world.folder / "other-spool").rglob("*") if path.is_file()]
     wait_unstaged(world)
 
 

@@ -21,6 +21,8 @@ class FakeSettings:
     spool_dir: Path
     drain_timeout_s: float = 10.0
     inbox_max_bytes: int = 1 << 30
+    artifact_max_bytes: int = 1 << 30
+    artifact_cache_max_bytes: int = 1 << 30
     late: str = "keep"
     ranks: str = "main"
     log_level: str = "info"
