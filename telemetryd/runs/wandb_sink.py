@@ -240,6 +240,10 @@ class WandbSink:
                 self.saved(saved)
         if carried.pins:
             self.pins(Pins(carried.pins))
+        for name, charts in carried.drawn.items():
+            for key, drawn in charts.items():
+                path = ("_wandb", name, key)
+                self._private("chart", partial(wandb_private.publish_nested_config, self._run, path, drawn))
         if carried.summary:
             self._run.summary.update(carried.summary)
         attributes = Attributes(carried.name, carried.notes, carried.tags)

@@ -26,6 +26,9 @@ from tests.support.daemon import Daemon
 from tests.support.processes import kill_tree
 from tests.support.requirements import require_module
 
+require_module("wandb")
+import wandb.proto.wandb_internal_pb2  # noqa: E402, F401 - now, and not by four threads at once
+
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.py"))
 INJECT = Path(__file__).parent / "inject"
 ROOT = Path(__file__).parents[2]

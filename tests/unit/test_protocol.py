@@ -22,6 +22,13 @@ SPEC = messages.RunSpec(
 BLOB = records.BlobRef(1 << 61, 6)
 ARRAY = records.Media("array", {"dtype": "|u1", "shape": [1, 2, 3], "data": BLOB})
 MEDIA = records.Media("Image", {"data_or_path": ARRAY, "caption": "c"}, 7)
+TABLE = records.Media(
+    "Table",
+    {
+        "id": "p-1", "version": 0, "columns": ["a"], "types": [{"wb_type": "number"}], "mode": "INCREMENTAL",
+        "count": 3, "increment": 1, "sent": 2, "data": b"\x91\x91\x01",
+    },
+)  # fmt: skip
 SAMPLES: dict[str, messages.Message | records.Record] = {
     "hello": messages.Hello(
         "ab" * 16, run=SPEC, launch="cd" * 16, pid=7, host="h", start_time_ns=5, client_version="1"
@@ -83,6 +90,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "artifact_link": records.Artifact("ef" * 16, "link", source="ab" * 16, target="registry/m"),
     "staged": records.Staged("ef" * 16, "0f" * 32, 9, 2),
     "staged_not": records.Staged("ef" * 16, error="source changed"),
+    "row_table": records.Row(3, 1, {"t": TABLE}),
 }
 
 
