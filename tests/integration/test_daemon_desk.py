@@ -13,6 +13,7 @@ from client.protocol.messages import Ack, Hello, Refuse, RunSpec, Welcome
 from client.protocol.records import Output
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.events import Events
 from telemetryd.health.status import Health
 from telemetryd.inbox.database import prepare
 from telemetryd.inbox.store import Inbox
@@ -33,7 +34,15 @@ class Office:
         self.health, self.counters = Health(), Counters()
         self.sessions = Sessions()
         questions = Questions(
-            self.inbox.ledger, self.inbox.progress, self.health, self.counters, Deliveries(), {}, lambda: None
+            self.inbox.ledger,
+            self.inbox.progress,
+            self.inbox.artifacts,
+            self.health,
+            self.counters,
+            Deliveries(),
+            Events(),
+            {},
+            lambda: None,
         )
         self.desk = Desk(
             self.inbox,

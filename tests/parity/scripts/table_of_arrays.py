@@ -1,5 +1,6 @@
 # needs: numpy
 import numpy as np
+
 import wandb
 
 run = wandb.init(project="tables", id="parity")

@@ -1,5 +1,6 @@
 # needs: numpy, PIL, soundfile
 import numpy as np
+
 import wandb
 
 run = wandb.init(project="tables", id="parity")
