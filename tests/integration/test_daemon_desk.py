@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from client.protocol import frames
-from client.protocol.messages import Ack, Hello, Refuse, RunSpec, Welcome
+from client.protocol.messages import Ack, Answer, Ask, Hello, Refuse, RunSpec, Welcome
 from client.protocol.records import Output
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
@@ -53,7 +53,9 @@ class Office:
             1 << 30,
             "1",
             lambda connection, ack: False,
+            lambda connection, ask: self.deferred.append(ask.kind) or True,
         )
+        self.deferred: list[str] = []
 
     def turn(self, *messages: tuple[bytes, list[Any]]) -> list[tuple[bytes, Any]]:
         for connection, parts in messages:
@@ -131,3 +133,21 @@ def test_a_batch_in_the_turn_of_its_hello_has_not_been_welcomed_yet(office: Offi
     replies = office.turn((b"c", frames.pack(Hello(session, run=RunSpec(run_id="c")))), (b"c", batch(session, 1)))
     assert {type(reply) for _, reply in replies} == {Welcome, Refuse}
     assert office.turn((b"c", batch(session, 1))) == [(b"c", Ack(session, 1))]
+
+
+def test_content_is_taken_from_the_connection_of_its_session_alone_and_a_stranger_is_told_to_say_hello(office) -> None:
+    def asked(connection: bytes, kind: str, session: str) -> list[tuple[bytes, Any]]:
+        return office.turn((connection, frames.pack(Ask(7, kind, {"session": session, "id": "a" * 32}))))
+
+    assert asked(b"a", "artifact_chunk", ONE) == []
+    assert asked(b"a", "artifact_content", ONE) == []
+    assert office.deferred == ["artifact_chunk", "artifact_content"]
+    for connection, session in ((b"b", ONE), (b"c", ONE), (b"a", "none")):
+        told = asked(connection, "artifact_chunk", session)
+        assert [type(message) for _, message in told] == [Refuse, Answer]
+        assert told[0][1].code == "unknown_session"
+        assert "say hello first" in told[1][1].error
+    assert len(office.deferred) == 2
+    assert asked(b"c", "api", ONE) == [], "what is asked of W&B needs no session"
+    office.desk.stopping = True
+    assert "stopping" in asked(b"a", "artifact_chunk", ONE)[0][1].error
