@@ -124,6 +124,12 @@ SAVE_MAX_BYTES = 1 << 30
 SAVE_LIVE_PERIOD_S = 10.0
 """How often files saved "live" are looked at for a daemon on another machine, as wandb-core does by default."""
 
+RESTORE_TIMEOUT_S = 600.0
+"""How long `restore` waits for a file: a gigabyte at a slow 2 MB/s."""
+
+RESTORE_POLL_S = 0.25
+"""How often the daemon is asked whether it has downloaded the file."""
+
 WATCH_FILL_PERIOD_S = 0.05
 """How often the thread of `watch` looks whether a step's row was closed while it has nothing to compute."""
 

@@ -181,7 +181,7 @@ class Delivery:
                 self._work(session, record, body)
                 continue
             if type(record) is Row and not (self.ranks.active or self.rows.knows(session)):
-                self._work_all(awaits.give_up_all())  # a new session's rows come behind those of the others
+                self._work_all(awaits.give_up_all(session))  # a new session's rows come behind those of the others
             self._work_all(awaits.take(session, record, body))
         self.taken = batch.number
         if (now := self.dropped) != before:

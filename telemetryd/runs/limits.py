@@ -212,3 +212,9 @@ FACTS_POLL_S = 0.05
 
 FACTS_SCAN_BYTES = 64 << 20
 """Of the inbox, at most, when many rows came before: reading them takes a tenth of a second."""
+
+PIECE_BYTES = 512 << 10
+"""A piece of a restored file in one answer: half of what a message frame may hold."""
+
+TICKET_IDLE_S = 120.0
+"""A restored file that nobody asks on for is removed: a client asks several times a second."""

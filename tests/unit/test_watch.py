@@ -12,7 +12,7 @@ import pytest
 import client
 from client import guard, histograms, watching
 from client.history import Place
-from client.protocol.records import Arrived, Await, Row
+from client.protocol.records import Arrived, Await, Row, Summary
 from client.testing import RecordedRun
 from tests.support.processes import wait_until
 from tests.support.recording_session import recording
@@ -119,6 +119,29 @@ def test_a_hook_computes_nothing_on_the_training_thread(
     batch(net)
     run.finish()
     assert where == {"telemetryd-histograms"}
+
+
+def test_the_graph_holds_the_layers_that_ran(pair: tuple[Any, RecordedRun], capsys: pytest.CaptureFixture[str]) -> None:
+    run, recorded = pair
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(4, 2)))
+    run.watch(net, log=None, idx=0, log_graph=True)
+    assert "logging graph" in capsys.readouterr().err
+    for _ in range(2):
+        net(torch.ones(5, 3))
+    run.finish()
+    sent = [record for record in recorded.session.records if isinstance(record, Summary)]
+    (((path, graph),),) = [record.update for record in sent]
+    assert (path, graph.kind, graph.args["format"]) == (["graph_0"], "Graph", "torch")
+    nodes = graph.args["nodes"]
+    assert [node["name"] for node in nodes] == ["0", "1.0", "1.1"]
+    assert nodes[0]["parameters"] == [["weight", [4, 3]], ["bias", [4]]]
+    assert (nodes[0]["num_parameters"], nodes[0]["output_shape"]) == ([12, 4], [[5, 4]])
+    with pytest.raises(ValueError, match=r"only call `wandb.watch` once per model"):
+        run_again(net)
+
+
+def run_again(net: Any) -> None:
+    client.init(project="p").watch(net, log=None, log_graph=True)
 
 
 TENSORS = {
