@@ -39,7 +39,7 @@ class RunRig:
         self.inbox = self.state / "inbox.sqlite3"
         self.run_id = 0
         self.hello_start_ns = time.time_ns()
-        self.minor = 0  # of the protocol that the sessions speak
+        self.facts = False  # whether the sessions say that facts come
         self._next: dict[str, int] = {}
         self._db = sqlite3.connect(self.inbox, isolation_level=None, timeout=10)
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -62,7 +62,7 @@ class RunRig:
         """Store records as batches; the number of the last one."""
         if session not in self._next:
             self._next[session] = 1
-            hello = Hello(session, minor=self.minor, pid=os.getpid(), start_time_ns=self.hello_start_ns)
+            hello = Hello(session, facts=self.facts, pid=os.getpid(), start_time_ns=self.hello_start_ns)
             self._db.execute(
                 "INSERT INTO sessions (session, run_id, role, hello, state, seen_ns)"
                 " VALUES (?, ?, 'train', ?, 'open', 0)",
