@@ -231,6 +231,10 @@ OUTPUT_PIECE_MIN_BYTES = 64
 OUTPUT_TOTAL_BYTES = 1 << 30
 """Of one process's output altogether: a week of a hundred lines every minute is a twentieth of it."""
 
+REDIRECT_CATCH_UP_BYTES = 1 << 20
+"""Of a pipe whose reader has died, shown before the descriptor leads back: many times what it holds, however fast the
+writer is."""
+
 REDIRECT_START_S = 10.0
 """How long `init` waits for the helper to read, under console="redirect": a fifth of a second where nothing else runs.
 If it takes longer the streams are wrapped instead."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from client import guard
 from client.console.streams import Stream
-from client.limits import CONSOLE_STOP_S, OUTPUT_BATCH_BYTES, REDIRECT_START_S
+from client.limits import CONSOLE_STOP_S, OUTPUT_BATCH_BYTES, REDIRECT_CATCH_UP_BYTES, REDIRECT_START_S
 
 _START = """import sys
 sys.path += sys.argv.pop(1).split(':')
@@ -128,6 +129,8 @@ class Redirect:
             if not said:
                 if not self._stopped.is_set():
                     guard.swallow("console.helper", ChildProcessError("it has died: output is shown and not recorded"))
+                    for stream in self._streams:
+                        _show_what_is_there(stream.outer, self._saved[stream.shown])
                     self._lead_back()
                 self._show_rest()
             self._ended.set()
@@ -198,6 +201,20 @@ def flush_all() -> None:
         ctypes.CDLL(None).fflush(None)
     except (OSError, AttributeError) as error:
         guard.swallow("console.flush", error)
+
+
+def _show_what_is_there(source: int, to: int) -> None:
+    """What was written so far comes before what is written once the descriptor leads back, give or take that moment."""
+    left = REDIRECT_CATCH_UP_BYTES
+    while left > 0 and select.select([source], [], [], 0)[0]:
+        try:
+            data = os.read(source, OUTPUT_BATCH_BYTES)
+            os.write(to, data)
+        except OSError:
+            return
+        if not data:
+            return
+        left -= len(data)
 
 
 def _pump(source: int, to: int) -> None:
