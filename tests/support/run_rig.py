@@ -43,7 +43,11 @@ class RunRig:
         self._next: dict[str, int] = {}
         self._db = sqlite3.connect(self.inbox, isolation_level=None, timeout=10)
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(resources.files("telemetryd.inbox").joinpath("schema.sql").read_text())
+        inbox = resources.files("telemetryd.inbox")
+        self._db.executescript(inbox.joinpath("schema.sql").read_text())
+        for step in sorted(inbox.joinpath("migrations").iterdir(), key=lambda file: file.name):
+            if step.name.endswith(".sql"):
+                self._db.executescript(step.read_text())
         self._workers: list[Worker] = []
 
     def add_run(self, spec: RunSpec) -> int:
