@@ -153,8 +153,8 @@ def test_the_mode_from_the_environment(environ: dict, mode: str) -> None:
 
 
 def test_wandbs_own_settings_object_is_taken() -> None:
-    resolved = resolve({}, wandb.Settings(run_group="g", console="off"), {})
-    assert (resolved.group, resolved.without_effect) == ("g", ("console",))
+    resolved = resolve({}, wandb.Settings(run_group="g", init_timeout=9), {})
+    assert (resolved.group, resolved.without_effect) == ("g", ("init_timeout",))
 
 
 def test_settings_without_effect_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,8 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "rank": records.Rank(3, 4, 9, 1, 1, "h", 2, "torchrun", "main,loss=aggregate", 30.0, 100),
     "clock": records.Clock(9, -5, 3),
     "gone": records.Gone(9),
+    "hello_facts": messages.Hello("ab" * 16, 1, 2, facts=True),
+    "output_after_a_gap": records.Output("stdout", "left out\n", 9, {"rate": 5}),
     "process": records.Process({"python": "CPython 3.12.1"}, {"diff.patch": b"-a\n"}),
     "end": records.End(9, 3, True),
     "blob": records.Blob(1 << 61, b"\x00\xff", 4 << 20),
