@@ -1,5 +1,6 @@
 # needs: torch
 import torch
+
 import wandb
 
 torch.manual_seed(0)
