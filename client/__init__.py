@@ -36,7 +36,7 @@ from client.errors import (
 from client.names import NEVER
 from client.plot import plot_table, visualize
 from client.preinit import PreInitObject, before_init
-from client.process_wide import ensure_configured, login, require, setup
+from client.process_wide import ensure_configured, login, require, restore, setup
 from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
@@ -71,7 +71,6 @@ _NOT_YET = frozenset(
     {
         "agent",
         "controller",
-        "restore",
         "sweep",
     }
 )
@@ -138,6 +137,7 @@ __all__ = [
     "plot",
     "plot_table",
     "require",
+    "restore",
     "run",
     "setup",
     "summary",

@@ -60,8 +60,10 @@ def _open_session(hello: Hello, policy: Policy) -> Stream:
         keys.find(endpoint)
     except KeyFileError as error:
         raise UsageError(str(error)) from None
+    # The facts of a job's run are its main rank's.
+    hello.facts = hello.run is not None and not hello.rank and not hello.run.settings.get("x_disable_meta")
     session = Session.open(hello, endpoint=endpoint, spool_dir=places.spool_dir(), policy=policy)
-    if hello.run is not None and not hello.rank:  # the facts of a job's run are its main rank's
+    if hello.run is not None and hello.facts:
         session.gather_facts(hello.run)
     return session
 
@@ -216,7 +218,7 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
     hello = Hello(
         session=secrets.token_hex(16),
         run=spec,
-        launch=os.environ.get("TELEMETRYD_LAUNCH") or None,
+        launch=os.environ.get("TELEMETRYD_LAUNCH") or _own_launch(resolved),
         pid=os.getpid(),
         host=socket.gethostname(),
         start_time_ns=time.time_ns(),
@@ -227,6 +229,8 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
     stream = open_stream(hello, resolved.policy)
     if here is not None:
         stream.record(job.record(here, hello, resolved.policy))
+    if isinstance(stream, Session) and not hello.rank:  # of a job's ranks, the main one is recorded
+        stream.capture_console(resolved.console)
     run = Run(spec, stream, resolved, _ended(resume_file))
     run._adopt_config(config, send=is_large)
     _store_run_id(resume_file, run_id)
@@ -256,6 +260,11 @@ def _place(resolved: RunSettings, run_id: str | None, project: str) -> tuple[Pla
             job.told_nothing_in_common(here, silent=resolved.silent)
             return None, process_info.new_run_id()
     return here, run_id
+
+
+def _own_launch(resolved: RunSettings) -> str | None:
+    """Without a launcher, what ties the helper that records this process's descriptors to the run."""
+    return secrets.token_hex(16) if resolved.console == "redirect" else None
 
 
 def _start_disabled(resolved: RunSettings, given: dict[str, Any]) -> Run:

@@ -11,11 +11,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
-from client import alerts, amounts
+from client import alerts, amounts, code_files
 from client.alerts import AlertLevel
+from client.code_files import Choice
 from client.config import Config, ConfigStatic
 from client.metrics import Metric
 from client.process_info import new_run_id
@@ -194,15 +196,31 @@ class DisabledRun:
         """An object that takes every call."""
         return Noop()
 
-    def log_code(self, *args: Any, **kwargs: Any) -> None:
+    def log_code(
+        self,
+        root: str | None = ".",
+        name: str | None = None,
+        include_fn: Choice = code_files.is_code,
+        exclude_fn: Choice = code_files.is_wandbs,
+    ) -> None:
         """Nothing."""
 
     def log_model(self, path: Any, name: str | None = None, aliases: list[str] | None = None) -> Noop:
         """An object that takes every call."""
         return Noop()
 
-    def restore(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | None = None,
+        *,
+        timeout: float = 0.0,
+    ) -> IO[str] | None:
+        """The file, where it is there already; None else, as in wandb."""
+        path = Path(root or self.dir) / name
+        return path.open() if path.is_file() and not replace else None
 
     def save(
         self,

@@ -124,6 +124,12 @@ SAVE_MAX_BYTES = 1 << 30
 SAVE_LIVE_PERIOD_S = 10.0
 """How often files saved "live" are looked at for a daemon on another machine, as wandb-core does by default."""
 
+RESTORE_TIMEOUT_S = 600.0
+"""How long `restore` waits for a file: a gigabyte at a slow 2 MB/s."""
+
+RESTORE_POLL_S = 0.25
+"""How often the daemon is asked whether it has downloaded the file."""
+
 WATCH_FILL_PERIOD_S = 0.05
 """How often the thread of `watch` looks whether a step's row was closed while it has nothing to compute."""
 
@@ -204,3 +210,40 @@ GIT_POLL_S = 0.1
 
 FACTS_WAIT_S = 3.0
 """How long the end of a session waits for what is still being looked up of the process: git on a large repository."""
+
+OUTPUT_BATCH_S = 0.075
+"""Text is handed on this often: many small writes become one record, and a reader of the run sees it at once."""
+
+OUTPUT_BATCH_BYTES = 64 << 10
+"""A pipe's whole capacity: what a single read can bring."""
+
+OUTPUT_GRACE_S = 0.5
+"""After the command ended, how long its stream may be silent before it is left: something that the command left in
+the background may hold it open for ever."""
+
+OUTPUT_GRACE_MAX_S = 5.0
+"""Something left in the background that never falls silent is listened to for this long."""
+
+OUTPUT_RATE_BYTES_PER_S = 256 << 10
+"""Of what a process prints into its run, for ever: thousands of lines a second, more than anybody reads; W&B takes as
+much of a run beside its rows."""
+
+OUTPUT_BURST_BYTES = 4 << 20
+"""Beyond that rate, at once: the listing of a large model, a stack of tracebacks."""
+
+OUTPUT_PIECE_MIN_BYTES = 64
+"""What the smallest piece counts for: as much as its record has around the text."""
+
+OUTPUT_TOTAL_BYTES = 1 << 30
+"""Of one process's output altogether: a week of a hundred lines every minute is a twentieth of it."""
+
+REDIRECT_CATCH_UP_BYTES = 1 << 20
+"""Of a pipe whose reader has died, shown before the descriptor leads back: many times what it holds, however fast the
+writer is."""
+
+REDIRECT_START_S = 10.0
+"""How long `init` waits for the helper to read, under console="redirect": a fifth of a second where nothing else runs.
+If it takes longer the streams are wrapped instead."""
+
+CONSOLE_STOP_S = 3.0
+"""How long the end of a session waits until what was written before is recorded."""

@@ -1,4 +1,4 @@
-"""What wandb's module does for the whole process: `setup`, `login`, `require`, `ensure_configured`.
+"""What wandb's module does for the whole process: `setup`, `login`, `require`, `ensure_configured`, `restore`.
 
 `setup(settings=...)` gives settings to every later `init`: below its arguments and its `settings=`, above the
 environment. There is no service process to start.
@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from client import settings as settings_module
+from client.artifacts.api import DirectChannel
+from client.artifacts.remote import Remote
 from client.config import config_of_files
 from client.errors import UnsupportedError
+from client.limits import RESTORE_TIMEOUT_S
+from client.restoring import restore_file
 from client.settings import Settings
 from client.term import termsetup, termwarn
 
@@ -95,6 +100,24 @@ def login(
     if mode == "offline":
         termwarn("Unable to verify login in offline mode.")
     return mode == "online"
+
+
+def restore(
+    name: str,
+    run_path: str | None = None,
+    replace: bool = False,
+    root: str | None = None,
+    *,
+    timeout: float = RESTORE_TIMEOUT_S,
+) -> IO[str] | None:
+    """Download a file of a run, as `Run.restore`; without an active run `run_path` is needed, and `root` is here."""
+    run = sys.modules["client"].run
+    if run is not None:
+        found: IO[str] | None = run.restore(name, run_path, replace, root, timeout=timeout)
+        return found
+    if run_path is None:
+        raise ValueError("run_path required when calling wandb.restore before wandb.init")
+    return restore_file(Remote(DirectChannel()).ask, name, run_path, replace, root or str(Path.cwd()), timeout)
 
 
 def require(requirement: str | Iterable[str] | None = None, experiment: str | Iterable[str] | None = None) -> None:

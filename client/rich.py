@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from client import values
+from client import tensors, values
 from client.limits import INLINE_BYTES
-from client.media import bare
+from client.media import arrays, bare
 from client.media.base import WBValue
 from client.payload import Payload
 from client.protocol.records import EXT_BLOB, EXT_MEDIA
@@ -47,7 +47,7 @@ def encode(data: Any, place: Place, at: int | None = None) -> bytes:
         if isinstance(value, Payload):
             return payload_form(value)
         if not isinstance(value, WBValue):
-            value = bare.media_of(value)
+            value = arrays.capture(value) if _is_large_array(value) else bare.media_of(value)
             if not isinstance(value, WBValue):
                 return values.hook(value)
         kind, args = value._wire()
@@ -67,6 +67,10 @@ def encode(data: Any, place: Place, at: int | None = None) -> bytes:
         raise ValueError(
             "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
         ) from None
+
+
+def _is_large_array(value: Any) -> bool:
+    return tensors.is_array(value) and tensors.is_large(value)
 
 
 def _check_places(data: Any) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -98,7 +99,7 @@ class Run(RunActions, RunFiles):
         """Add lines to the run's Logs tab. Ignored after `finish`."""
         if self._report is None and not self._forked:
             text = text if text.endswith("\n") else f"{text}\n"
-            self._history.emit(records.Output("stdout", text, time.time_ns()))
+            self._history.emit(records.Output("logs", text, time.time_ns()))
 
     def _config_changed(self, update: dict[str, Any]) -> None:
         if self._history.check_open("config"):
@@ -207,6 +208,8 @@ class Run(RunActions, RunFiles):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            traceback.print_exception(kind, error, trace)  # as wandb: the run's Logs end with it
         self.finish(exit_code=0 if kind is None else 1)
 
     def __repr__(self) -> str:

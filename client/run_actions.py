@@ -34,6 +34,7 @@ class RunActions(RunIdentity):
 
     _config: Config
     _watching: Watching | None = None
+    summary: Any
 
     def alert(
         self,

@@ -13,7 +13,6 @@ from pathlib import Path
 from client.artifacts.run_calls import RunArtifacts
 from client.history import History
 from client.limits import ANSWER_TIMEOUT_S
-from client.not_yet import NotYet
 from client.protocol import records
 from client.protocol.messages import Report, RunSpec
 from client.report import FinishReport
@@ -23,7 +22,7 @@ from client.stream import Stream
 log = logging.getLogger("telemetryd.client")
 
 
-class RunIdentity(RunArtifacts, NotYet):
+class RunIdentity(RunArtifacts):
     """See the module's head."""
 
     def __init__(self, spec: RunSpec, stream: Stream, settings: RunSettings) -> None:

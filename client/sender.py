@@ -67,6 +67,8 @@ class Sender:
         self.delivery = Delivery()
         self.report: Report | None = None
         self.changed = threading.Condition()
+        self.each_turn: Callable[[], None] | None = None
+        """Called on the thread at each turn; does not wait."""
         self._hello = hello
         self._endpoint = endpoint
         self._writer = writer
@@ -185,6 +187,8 @@ class Sender:
 
     def _turn(self) -> None:
         now_s = time.monotonic()
+        if self.each_turn is not None:
+            self.each_turn()
         self._tend(now_s)  # first, and again below: a logging call must never find that there is no segment
         if not self._connect():
             return

@@ -19,6 +19,8 @@ from typing import Any
 
 from client import guard, policy
 from client.callbacks import Figures, Watch
+from client.console.capture import Capture
+from client.console.scribe import Scribe
 from client.delivery import Phase
 from client.errors import NoAnswerError
 from client.facts.gathering import Gathering
@@ -77,6 +79,7 @@ class Session:
         self.append = self._append_when_room if policy.on_full == "block" else self.writer.append
         self._watch: Watch | None = None
         self._facts: Gathering | None = None
+        self._console: Capture | None = None
         _open_sessions.add(self)
 
     @classmethod
@@ -103,17 +106,23 @@ class Session:
 
     def gather_facts(self, run: RunSpec) -> None:
         """Look up, beside training, what W&B shows of this process: one Process record, some moments from now."""
-        if run.settings.get("x_disable_meta"):
-            return
         code = bool(run.save_code) and not run.settings.get("disable_code")
         self._facts = Gathering(self.record, run.metadata, run.settings, code=code)
         self._facts.start()
+
+    def capture_console(self, mode: str) -> None:
+        """Record what this process prints, as the setting `console` says, until the session ends."""
+        self._console = Capture(Scribe(self.record), self.hello.launch)
+        self._console.start(mode)
+        self._sender.each_turn = self._console.tick
 
     def record(self, record: Record) -> bool:
         """Encode and journal a record that is not a row. The End goes in even at the caps, behind what was lost."""
         if isinstance(record, End):
             if self._facts is not None and not self.forked:
                 self._facts.finish()
+            if self._console is not None and not self.forked:
+                self._console.stop()
             self.writer.append_losses(vital=True)
             return self.writer.append_vital(encode(record))
         return self.writer.append(encode(record), is_row=False)

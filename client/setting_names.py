@@ -9,6 +9,7 @@ from __future__ import annotations
 OWN = frozenset(
     {
         "allow_val_change",
+        "console",
         "entity",
         "fork_from",
         "force",
@@ -83,7 +84,6 @@ WITHOUT_EFFECT = frozenset(
         "base_url",
         "capture_loggers",
         "config_paths",
-        "console",
         "console_chunk_max_bytes",
         "console_chunk_max_seconds",
         "console_multipart",

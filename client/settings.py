@@ -17,6 +17,7 @@ from client.errors import UnsupportedError, UsageError
 from client.policy import Policy
 
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+CONSOLES = {name: name.partition("_")[0] for name in ("auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu")}
 REINITS = ("default", "return_previous", "finish_previous", "create_new")
 RESUMES = ("allow", "must", "never", "auto")
 NAME_MAX_CHARACTERS = 128
@@ -94,6 +95,7 @@ class RunSettings:
     reinit: str = "default"
     directory: str = ""
     save_code: bool | None = None
+    console: str = "auto"
     silent: bool = False
     quiet: bool = False
     forwarded: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -130,9 +132,10 @@ def resolve(
         reinit=checked_reinit(values.get("reinit")),
         directory=str(Path(values.get("root_dir") or Path.cwd()).expanduser().absolute()),
         save_code=_save_code(values),
+        console=checked_console(values.get("console")),
         silent=bool(_flag("silent", values.get("silent"))),
         quiet=bool(_flag("quiet", values.get("quiet"))),
-        forwarded={name: values[name] for name in sorted(setting_names.FORWARDED & values.keys())},
+        forwarded=_forwarded(values),
         without_effect=tuple(sorted(setting_names.WITHOUT_EFFECT & explicit.keys())),
         policy=_policy(explicit, environ),
     )
@@ -242,6 +245,15 @@ def checked_resume(value: Any) -> str | None:
     return str(value)
 
 
+def checked_console(value: Any) -> str:
+    """ "auto", "wrap", "redirect" or "off"; wandb's own kinds of "wrap" are one here. Raises SettingError."""
+    if value is None:
+        return "auto"
+    if value not in CONSOLES:
+        raise SettingError(f"console={value!r}: Input should be 'auto', 'off', 'wrap' or 'redirect'")
+    return CONSOLES[value]
+
+
 def checked_reinit(value: Any) -> str:
     """One of REINITS; booleans as wandb takes them. Raises SettingError."""
     if value is None:
@@ -269,6 +281,13 @@ def _check(name: str, value: Any) -> None:
     check = _CHECKS.get(name)
     if check is not None:
         check(value)
+
+
+def _forwarded(values: Mapping[str, Any]) -> dict[str, Any]:
+    forwarded = {name: values[name] for name in sorted(setting_names.FORWARDED & values.keys())}
+    if values.get("console") == "off":
+        forwarded["console"] = "off"  # a launcher records what the command prints all the same; it stays out of the run
+    return forwarded
 
 
 def _policy(explicit: Mapping[str, Any], environ: Mapping[str, str]) -> Policy:

@@ -261,6 +261,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 _LOG_TYPES = {
     "Audio": "audio-file",
+    "array": "histogram",
     "Graph": "graph-file",
     "Html": "html-file",
     "Image": "image-file",

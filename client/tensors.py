@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from client.errors import UnsupportedError
+from client.limits import LARGE_RECORD_BYTES
 from client.protocol.records import EXT_ARRAY, Array
 
 log = logging.getLogger("telemetryd.client")
@@ -162,6 +163,15 @@ def _packed_array(value: Any) -> msgspec.msgpack.Ext:
 def loaded_numpy() -> Any:
     """numpy, where the caller has imported it; None elsewhere."""
     return sys.modules.get("numpy")
+
+
+def is_large(value: Any) -> bool:
+    """Whether it has so many bytes, of numbers that `contents` takes, that it does not belong into a row."""
+    if is_torch(value):
+        return value.numel() * value.element_size() > LARGE_RECORD_BYTES and not value.is_complex()
+    if not _is_a(value, "numpy", "ndarray"):
+        return False  # of another library: converted first
+    return value.nbytes > LARGE_RECORD_BYTES and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
 
 
 def is_bytes(value: Any) -> bool:

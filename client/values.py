@@ -163,7 +163,7 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
     if isinstance(value, WBValue):
         return _leave_to_rich
     if tensors.is_array(value):
-        return tensors.history_form
+        return _array_form
     for base, capture in _BY_BASE:
         if isinstance(value, base):
             return capture
@@ -175,6 +175,12 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
     if callable(value):
         return _name_of
     return _refuse
+
+
+def _array_form(value: Any) -> Any:
+    if tensors.is_large(value):  # one copy onto a shelf is cheaper than several into the row
+        raise RichValueError
+    return tensors.history_form(value)
 
 
 def _leave_to_rich(value: Any) -> Any:

@@ -24,10 +24,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from client import guard, histograms
-from client.errors import Error, UnsupportedError
+from client.errors import Error
 from client.histograms import Copy
 from client.limits import WATCH_FILL_PERIOD_S, WATCH_PENDING_MAX_BYTES, WATCH_WAIT_S
-from client.term import termwarn
+from client.media.graph import Graph
+from client.model_graph import ModelGraph
+from client.term import termlog, termwarn
 
 if TYPE_CHECKING:
     from client.history import Place
@@ -56,8 +58,6 @@ class Watching:
         torch = histograms.torch()
         if torch is None:
             raise Error("wandb.watch only works with pytorch: the program has not imported torch")
-        if log_graph:
-            raise UnsupportedError("watch(log_graph=True) is not supported by telemetryd yet: log str(model)")
         models = models if isinstance(models, (tuple, list)) else (models,)
         for model in models:
             if not isinstance(model, torch.nn.Module):
@@ -70,6 +70,8 @@ class Watching:
                 self._watch_parameters(model, prefix, log_freq)
             if log in ("gradients", "all"):
                 self._watch_gradients(model, prefix, log_freq)
+            if log_graph:
+                self._watch_graph(model, number)
 
     def unwatch(self, models: Any) -> None:
         """See RunActions.unwatch."""
@@ -138,6 +140,21 @@ class Watching:
                 fills.take(key, gradient)
 
         return after_backward
+
+    def _watch_graph(self, model: Any, number: int) -> None:
+        termlog("logging graph, to disable use `wandb.watch(log_graph=False)`")
+        run = self._run
+
+        def complete(nodes: list[dict[str, Any]]) -> None:
+            owner = run()
+            if owner is not None:
+                graph = Graph("torch")
+                for node in nodes:
+                    graph.add_node(**node)
+                owner.summary[f"graph_{number}"] = graph
+
+        for name, parent, handle in ModelGraph(complete).hook(model):
+            self._keep(parent, name, handle)
 
 
 def _every(count: int) -> Callable[[], bool]:

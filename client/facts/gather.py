@@ -41,7 +41,7 @@ class Gatherer:
         """Look everything up. Takes as long as git and the disks do."""
         facts: dict[str, Any] = {}
         files: dict[str, bytes] = {}
-        _try("facts.program", lambda: facts.update(self._place_program()))
+        _try("facts.program", lambda: facts.update(self.place_program()))
         _try("facts.system", lambda: facts.update(system()))
         if not self._is_set("x_disable_machine_info"):
             _try("facts.machine", lambda: facts.update(machine()))
@@ -71,7 +71,7 @@ class Gatherer:
         if self._code:  # as wandb: changes are code
             files.update(patches(folder, self._give_up))
 
-    def _place_program(self) -> dict[str, Any]:
+    def place_program(self) -> dict[str, Any]:
         """Where the program's file lies in its repository, or below the working directory, as wandb tells it."""
         given, folder = self._settings, Path(self._known["cwd"])
         path = folder / str(given.get("program") or self._known.get("program") or "")

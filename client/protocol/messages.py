@@ -53,7 +53,8 @@ class Hello(Message, tag="hello"):
     `minor` are the sender's; where they are absent it is 1.0, whichever version reads it.
 
     Since 1.2: `rank`, `world_size`, `local_rank`, `node` (its number) and `restart` are as the launcher gave them,
-    `rank` None for a process that none numbered. `sent_ns` is the sender's clock as this Hello left.
+    `rank` None for a process that none numbered. `sent_ns` is the sender's clock as this Hello left. `facts`: a Process
+    record comes.
     """
 
     session: str
@@ -72,6 +73,7 @@ class Hello(Message, tag="hello"):
     node: int | None = None
     restart: int = 0
     sent_ns: int = 0
+    facts: bool = False
 
 
 class Batch(Message, tag="batch"):

@@ -102,11 +102,16 @@ class Metric(Record, tag="met"):
 
 
 class Output(Record, tag="out"):
-    """Text that the command wrote, as it came: part of a line or many. `stream` is "stdout" or "stderr"."""
+    """Text that the command wrote, as it came: part of a line or many. `stream` is "stdout" or "stderr", or "logs"
+    for what `write_logs` was given (since 1.2; to an older reader that is stdout).
+
+    `left_out` (since 1.2): bytes by reason that were not taken just before this; the text says so to its reader.
+    """
 
     stream: str
     text: str
     time_ns: int
+    left_out: dict[str, int] = {}
 
 
 class Attributes(Record, tag="att"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from client import tensors
 from client.media import arrays
-from client.media.base import Part, WBValue
+from client.media.base import Media, Part
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -22,7 +22,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 def captured(value: Any) -> Any:
     """A cell's value for the encoder. Raises TypeError for what wandb cannot store in a table."""
     kind = type(value)
-    if kind in _PLAIN or isinstance(value, WBValue):
+    if kind in _PLAIN or isinstance(value, Media):
         return value
     if isinstance(value, str):
         return str.__str__(value)

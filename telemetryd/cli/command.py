@@ -9,8 +9,8 @@ import os
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from client.console.streams import Stream
 from telemetryd.cli import exit_codes
-from telemetryd.cli.streams import Stream
 from telemetryd.errors import TelemetrydError
 
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)

@@ -47,10 +47,10 @@ class Console:
             return cls(None)
         return cls(session)
 
-    def output(self, stream: str, text: str, time_ns: int) -> None:
+    def output(self, record: records.Output) -> None:
         """Record what the command wrote."""
         if self._session is not None:
-            self._session.record(records.Output(stream, text, time_ns))
+            self._session.record(record)
 
     def end(self, exit_code: int, timeout_s: float, go_on: Callable[[], bool]) -> bool:
         """Record the command's exit code and close; whether the daemon has everything. The rest stays in the spool.

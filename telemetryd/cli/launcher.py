@@ -19,15 +19,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from client.console import capture
+from client.console.scribe import Scribe
+from client.console.streams import Stream, fill_standard_descriptors
+from client.console.tee import Tee
+from client.console.transcript import Transcript
 from telemetryd.cli import asking, drain, exit_codes, extras, options, signals, summary
 from telemetryd.cli.command import Command, CommandNotStartedError, reap_orphans
 from telemetryd.cli.console import Console
 from telemetryd.cli.limits import RETIRE_TIMEOUT_S
-from telemetryd.cli.output_tee import OutputTee
 from telemetryd.cli.say import painted, say
 from telemetryd.cli.sidecar import Interrupted, Sidecar, SidecarError
 from telemetryd.cli.signals import Received, Signals
-from telemetryd.cli.streams import Stream, fill_standard_descriptors
 from telemetryd.errors import PlaceError
 from telemetryd.settings import DaemonSettings, Loaded, folders
 
@@ -111,8 +114,11 @@ class Launch:
             console.end(exit_codes.SIGNALLED + signum, 0.0, lambda: False)
             raise Interrupted(signum)
         streams = [Stream.open(descriptor) for descriptor in (1, 2)]
-        tees = [OutputTee(stream, console.output) for stream in streams]
+        scribe = Scribe(console.output)
+        transcript = Transcript(scribe.write, "launcher")
+        tees = [Tee(stream, transcript, "launcher") for stream in streams]
         environ = command_environment(os.environ, self.launch, self.settings, spool_dir)
+        environ[capture.VARIABLE] = ",".join(filter(None, (capture.file_of(stream.inner) for stream in streams)))
         try:
             command = Command.start(command_line, environ, streams, self._signals.inherited)
         except CommandNotStartedError as error:
@@ -127,6 +133,7 @@ class Launch:
             code = self._wait(command, streams)
         for tee in tees:
             tee.finish()
+        scribe.close()
         return code
 
     def _wait(self, command: Command, streams: list[Stream]) -> int:

@@ -36,19 +36,6 @@ CONSOLE_CONNECT_TIMEOUT_S = 2.0
 CONSOLE_FLUSH_SLICE_S = 0.2
 """How long an interrupt waits while the launcher hands over the last output."""
 
-OUTPUT_BATCH_S = 0.075
-"""Text is handed on this often: many small writes become one record, and a reader of the run sees it at once."""
-
-OUTPUT_BATCH_BYTES = 64 << 10
-"""A pipe's whole capacity: what a single read can bring."""
-
-OUTPUT_GRACE_S = 0.5
-"""After the command ended, how long its stream may be silent before it is left: something that the command left in
-the background may hold it open for ever."""
-
-OUTPUT_GRACE_MAX_S = 5.0
-"""Something left in the background that never falls silent is listened to for this long."""
-
 DRAIN_POLL_S = 0.25
 """How often the daemon is asked how far delivery is; its own reports come twice a second."""
 

@@ -154,6 +154,11 @@ class InboxReader:
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
 
+    def is_open(self, session: str) -> bool:
+        """Whether a session may still say something, as far as is known."""
+        found = self._one("SELECT state FROM sessions WHERE session = ?", session)
+        return found is not None and found[0] == "open"
+
     def newest(self, run_id: int) -> int:
         """The number of the run's newest batch, 0 when there is none."""
         found = self._one("SELECT max(batch) FROM batches WHERE run_id = ?", run_id)
@@ -214,9 +219,9 @@ class InboxReader:
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
 
-    def _one(self, sql: str, run_id: int) -> Any:
+    def _one(self, sql: str, key: int | str) -> Any:
         try:
-            return self._connection.execute(sql, (run_id,)).fetchone()
+            return self._connection.execute(sql, (key,)).fetchone()
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
 

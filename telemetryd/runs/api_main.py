@@ -27,6 +27,7 @@ from telemetryd.runs import api_wire, predecessor, wandb_settings
 from telemetryd.runs.artifact_info import describe
 from telemetryd.runs.download_cache import Download, DownloadCache, key_of
 from telemetryd.runs.predecessor import RunLock
+from telemetryd.runs.run_files import RunFiles
 from telemetryd.settings import api_key
 
 log = logging.getLogger("telemetryd.runs.api_main")
@@ -47,6 +48,7 @@ class Api:
         self._lock = threading.Lock()
         self._downloads: dict[tuple[str, str, str, bool], Download] = {}
         self._key = ""
+        self._files = RunFiles()
         self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "artifact": self._artifact,
             "versions": self._versions,
@@ -55,6 +57,7 @@ class Api:
             "link": self._link,
             "unlink": self._unlink,
             "delete": self._delete,
+            "run_file": self._run_file,
         }
 
     def answer(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +128,14 @@ class Api:
     def _delete(self, args: dict[str, Any]) -> dict[str, Any]:
         self._find(args).delete(delete_aliases=bool(args.get("delete_aliases")))
         return {}
+
+    def _run_file(self, args: dict[str, Any]) -> dict[str, Any]:
+        import wandb
+
+        try:
+            return self._files.piece(args, lambda: self._wandb(args).run(str(args["path"])))
+        except wandb.errors.CommError as error:  # told as what it is, whatever caused it
+            raise RefusedError(str(error)) from error
 
     # Downloads
 

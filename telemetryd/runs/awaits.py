@@ -123,7 +123,8 @@ class Awaits:
                 mark.open = False
             yield from lane.released()
 
-    def give_up_all(self) -> Iterator[Taken]:
-        """Wait for nothing any more."""
+    def give_up_all(self, but: str | None = None) -> Iterator[Taken]:
+        """Wait for nothing any more, except in the session `but`."""
         for session in list(self._lanes):
-            yield from self.give_up(session)
+            if session != but:
+                yield from self.give_up(session)

@@ -21,6 +21,7 @@ from telemetryd.runs.notes import Folder
 from telemetryd.runs.wandb_file import put
 
 _INTERNAL = "_wandb"
+_DRAWN = ("visualize", "viz")
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Carried:
     """Last value of every step metric: wandb adds it to rows that lack it (step_sync)."""
     artifacts: set[str] = field(default_factory=set)
     """Artifacts that offline files have, by the client's name for them."""
+    drawn: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How charts are drawn: the config's own part, by the name of its map there and by key."""
     name: str | None = None
     notes: str | None = None
     tags: list[str] | None = None
@@ -134,6 +137,8 @@ def carried_from(folders: Iterable[Folder]) -> Carried:
             _fold(record, carried, online=folder.mode == "online")
     carried.saved = list(saved.values())
     internal = carried.config.pop(_INTERNAL, None)
+    if isinstance(internal, dict):
+        carried.drawn = {name: internal[name] for name in _DRAWN if isinstance(internal.get(name), dict)}
     carried.pins = list(internal.get("pinned_keys") or []) if isinstance(internal, dict) else []
     carried.summary.pop(_INTERNAL, None)
     return carried

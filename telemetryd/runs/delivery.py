@@ -69,6 +69,7 @@ class _State(msgspec.Struct):
     waiting: dict[str, int] = {}
     lost: dict[str, dict[str, int]] = {}
     media_lost: dict[str, int] = {}
+    left_out: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Delivery:
         """The last batch taken."""
         self._awaits = Awaits()
         self._outputs = state.outputs
+        self.left_out = dict(state.left_out)
+        """Bytes of output that clients left out, by reason."""
         self._alerts = state.alerts
         self._losses = feed.Losses(rows=state.corrupt)
         self._refused = state.refused
@@ -181,7 +184,7 @@ class Delivery:
                 self._work(session, record, body)
                 continue
             if type(record) is Row and not (self.ranks.active or self.rows.knows(session)):
-                self._work_all(awaits.give_up_all())  # a new session's rows come behind those of the others
+                self._work_all(awaits.give_up_all(session))  # a new session's rows come behind those of the others
             self._work_all(awaits.take(session, record, body))
         self.taken = batch.number
         if (now := self.dropped) != before:
@@ -273,9 +276,8 @@ class Delivery:
             return
         self._blobs.spill()  # before the state counts: rows that it leaves open or held find their bytes in files
         counts = (self._outputs, self._losses.rows, self._refused, self._alerts)
-        state = _State(
-            self.rows.snapshot(), *counts, self.ranks.snapshot(), self._waiting(), self._lost, self.media_lost
-        )
+        told = (self._waiting(), self._lost, self.media_lost, self.left_out)
+        state = _State(self.rows.snapshot(), *counts, self.ranks.snapshot(), *told)
         encoded = msgspec.msgpack.encode(state)
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:
@@ -336,6 +338,8 @@ class Delivery:
 
     def _output(self, record: Output) -> None:
         self._outputs += 1
+        for reason, size in record.left_out.items():
+            self.left_out[reason] = self.left_out.get(reason, 0) + size
         if self._outputs_left:
             self._outputs_left -= 1
         else:

@@ -26,6 +26,7 @@ def ledger_summary(sessions: Account, delivery: Delivery) -> Summary:
         "late": delivery.rows.late,
         **{f"dropped/{reason}": count for reason, count in sorted(dropped.items())},
         **{f"media_lost/{reason}": count for reason, count in sorted(delivery.media_lost.items())},
+        **{f"output_left_out_bytes/{reason}": size for reason, size in sorted(delivery.left_out.items())},
     }
     told = rank_summary(delivery.ranks)
     return Summary([*(([f"{PREFIX}{name}"], value) for name, value in values.items()), *told.update])

@@ -203,12 +203,18 @@ DOWNLOAD_TRIES = 3
 DOWNLOAD_BUSY_S = 600.0
 """A cached version that was asked for so recently is not removed for another: somebody may be copying it."""
 
-FACTS_WAIT_S = 2.0
-"""How long a worker waits, before it begins the run, for what the client looks up of its process: git's answer on a
-usual repository takes a tenth of it, and this worker's own import of wandb has taken half a second already."""
+FACTS_WAIT_S = 10.0
+"""How long a worker waits, before it begins the run, for what a client said that it would look up of its process: as
+long as that waits for git. It takes a tenth of a second, and rows are safe in the inbox meanwhile."""
 
 FACTS_POLL_S = 0.05
 """Between two looks into the inbox meanwhile."""
 
 FACTS_SCAN_BYTES = 64 << 20
 """Of the inbox, at most, when many rows came before: reading them takes a tenth of a second."""
+
+PIECE_BYTES = 512 << 10
+"""A piece of a restored file in one answer: half of what a message frame may hold."""
+
+TICKET_IDLE_S = 120.0
+"""A restored file that nobody asks on for is removed: a client asks several times a second."""

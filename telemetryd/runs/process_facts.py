@@ -27,10 +27,15 @@ from telemetryd.runs.limits import FACTS_POLL_S, FACTS_SCAN_BYTES, FACTS_WAIT_S,
 
 log = logging.getLogger(__name__)
 
-FACTS_SINCE_MINOR = 2
-"""Clients of an older protocol send no Process record."""
-
 _NAMES = re.compile(r"requirements\.txt|diff(_[0-9a-f]{4,64})?\.patch|code/.+")
+_GIVEN = {
+    **{name: name for name in ("host", "program", "program_relpath", "git_commit", "git_remote_url")},
+    **{name: f"x_{name}" for name in ("executable",)},
+    **{name: f"x_stats_{name}" for name in ("cpu_count", "gpu_count", "gpu_type")},
+    "cpu_count_logical": "x_stats_cpu_logical_count",
+}
+"""Facts that a setting of wandb's replaces."""
+
 _NO_LIMIT = 2**63 - 1
 
 
@@ -56,8 +61,7 @@ class ProcessFacts:
         kept = self._load()
         if kept is not None or self._hello is None:
             return kept
-        told = (self._hello.major, self._hello.minor) >= (1, FACTS_SINCE_MINOR)
-        if not told or self._run.spec.settings.get("x_disable_meta"):
+        if not self._hello.facts and self._session:
             return None
         found = self._look()
         if found is not None:
@@ -84,6 +88,7 @@ class ProcessFacts:
         after, scanned = self._run.cursor, 0
         deadline_s = time.monotonic() + FACTS_WAIT_S
         while scanned < FACTS_SCAN_BYTES:
+            is_open = not self._session or self._reader.is_open(self._session)  # asked before the batches are
             batches = self._reader.batches(self._run.run_id, after, _NO_LIMIT, READ_MAX_BYTES)
             for batch in batches:
                 after, scanned = batch.number, scanned + len(batch.body)
@@ -95,6 +100,8 @@ class ProcessFacts:
                     if isinstance(record, End) and self._session:
                         return None
             if not batches:
+                if self._session and not is_open:
+                    return None
                 if time.monotonic() >= deadline_s:
                     return None
                 time.sleep(FACTS_POLL_S)
@@ -122,11 +129,15 @@ def write_files(files: dict[str, bytes], folder: Path) -> list[str]:
     return written
 
 
-def environment(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The fields of wandb's EnvironmentRecord that are known, nested as it nests them.
+def environment(metadata: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of wandb's EnvironmentRecord that are known, nested as it nests them; `settings` win.
 
     wandb merges them into what it has, lists by appending: the arguments are left to `wandb.init`, which had them.
     """
+    metadata = dict(metadata)
+    for name, setting in _GIVEN.items():
+        if settings.get(setting) is not None:
+            metadata[name] = settings[setting]
     text = ("os", "python", "program", "host", "executable", "gpu_type")
     counts = ("cpu_count", "cpu_count_logical", "gpu_count")
     fields: dict[str, Any] = {name: metadata[name] for name in text if isinstance(metadata.get(name), str)}

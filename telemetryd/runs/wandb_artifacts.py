@@ -16,6 +16,7 @@ from typing import Any
 from client.protocol.artifacts import Entry
 from client.protocol.records import Artifact, BlobRef
 from telemetryd.inbox.content import Content
+from telemetryd.runs import wandb_private
 from telemetryd.runs.artifact_info import describe
 from telemetryd.runs.errors import ArtifactRefusedError
 from telemetryd.runs.media.builder import MediaBuilder
@@ -42,7 +43,10 @@ class WandbArtifacts:
                 return call(artifact, aliases=record.aliases, distributed_id=record.distributed_id)
             if record.use and self.online:
                 return self._run.use_artifact(artifact, aliases=record.aliases)
-            return self._run.log_artifact(artifact, aliases=record.aliases, tags=record.tags)
+            logged = self._run.log_artifact(artifact, aliases=record.aliases, tags=record.tags)
+            if _is_code(record):
+                self._run.config.update({"_wandb": {"code_path": artifact.name}}, allow_val_change=True)
+            return logged
         except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, MediaLostError) as error:
             raise ArtifactRefusedError(f"wandb refused it: {error}") from error
 
@@ -85,7 +89,8 @@ class WandbArtifacts:
             for path in record.removed:
                 artifact.remove(path)
         else:
-            artifact = wandb.Artifact(
+            kind = wandb_private.code_artifact if _is_code(record) else wandb.Artifact
+            artifact = kind(
                 record.name, record.type, record.description, json.loads(record.metadata), record.incremental
             )
         _remember(artifact, record.id)
@@ -98,6 +103,11 @@ class WandbArtifacts:
             else:
                 _add(artifact, entry, content, number)
         return artifact
+
+
+def _is_code(record: Artifact) -> bool:
+    """Whether it is what `run.log_code` logs: a type that wandb keeps from users."""
+    return record.type == "code"
 
 
 class _Blobs:

@@ -107,7 +107,16 @@ ALLOWED = frozenset(
 """Settings that a training process may give."""
 
 TAKEN = frozenset(
-    {"code_dir", "disable_git", "git_commit", "git_remote", "git_remote_url", "git_root", "x_save_requirements"}
+    {
+        "code_dir",
+        "console",
+        "disable_git",
+        "git_commit",
+        "git_remote",
+        "git_remote_url",
+        "git_root",
+        "x_save_requirements",
+    }
 )
 """Settings that the client itself acts on: what they ask for comes as facts and files of the process."""
 

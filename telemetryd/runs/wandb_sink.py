@@ -84,6 +84,7 @@ class WandbSink:
         self._trust_paths = trust_paths
         self._on_stop = on_stop
         self._facts = facts
+        self._console_off = spec.settings.get("console") == "off"
         self._process: Process | None = None
         self._approach = Approach()
         self._upload: Upload | None = None
@@ -205,7 +206,10 @@ class WandbSink:
             settings["stop_fn"] = lambda: on_stop()  # wandb copies its settings deeply, and plain functions not at all
         try:
             with wandb_private.started_at(self._start_time_ns / 1e9), wandb_private.nothing_captured() as console:
-                run = wandb.init(**arguments, settings=wandb.Settings(**{**settings, "console": console}))
+                run = wandb.init(
+                    **arguments,
+                    settings=wandb.Settings(**{**settings, "console": "off" if self._console_off else console}),
+                )
         except (wandb.errors.AuthenticationError, wandb.errors.UsageError, TypeError, ValueError) as error:
             raise SinkPermanentError("refused", f"wandb.init refused the run: {error}") from error
         except Exception as error:
@@ -240,6 +244,10 @@ class WandbSink:
                 self.saved(saved)
         if carried.pins:
             self.pins(Pins(carried.pins))
+        for name, charts in carried.drawn.items():
+            for key, drawn in charts.items():
+                path = ("_wandb", name, key)
+                self._private("chart", partial(wandb_private.publish_nested_config, self._run, path, drawn))
         if carried.summary:
             self._run.summary.update(carried.summary)
         attributes = Attributes(carried.name, carried.notes, carried.tags)
@@ -346,8 +354,13 @@ class WandbSink:
         self._public("metric", lambda: self._run.define_metric(**arguments))
 
     def output(self, record: Output) -> None:
-        """Append to the console output."""
+        """Append to the console output. "logs" is what was written there by hand, which no setting turns off."""
+        if self._console_off and record.stream != "logs":
+            return
         self.flush()
+        if record.stream == "logs":
+            self._public("output", lambda: self._run.write_logs(record.text))
+            return
         try:
             wandb_private.publish_output(self._run, record.stream, record.text, record.time_ns)
         except (AttributeError, ImportError):
@@ -413,7 +426,7 @@ class WandbSink:
 
     def _put_process(self, record: Process) -> None:
         self._process = record
-        fields = process_facts.environment(self._spec.metadata)
+        fields = process_facts.environment(self._spec.metadata, self._spec.settings)
         self._private("metadata", lambda: wandb_private.publish_environment(self._run, fields))
         names = process_facts.write_files(record.files, Path(self._run.dir))
         if names:

@@ -3,7 +3,7 @@
     python -m tests.chaos.public_functions GO    connects, waits for the file GO, calls all, prints {name: [s, what]}
 
 Names are "client.x" and "Run.x", found by introspection: one without an entry here has no stated bound, and a test says
-so. What telemetryd does not have yet must say so at once.
+so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 
 import client
 from client import limits
-from client.not_yet import NotYet
 from client.run import Run
 from tests.support.trainer import ReadyTime
 
@@ -128,6 +127,13 @@ BOUNDS["client.box3d"] = Bound(AT_ONCE_S, lambda run: client.box3d(**_BOX))
 BOUNDS["client.plot_table"] = Bound(
     AT_ONCE_S, lambda run: client.plot_table("wandb/bar/v0", client.Table(["a"], [[1]]), {"value": "a"})
 )
+BOUNDS["client.restore"] = Bound(
+    GIVEN_S + SLACK_S, lambda run: client.restore("x", "e/p/r", root="/nowhere", timeout=GIVEN_S), asks=True
+)
+BOUNDS["Run.restore"] = Bound(
+    GIVEN_S + SLACK_S, lambda run: run.restore("x", "e/p/r", root="/nowhere", timeout=GIVEN_S), asks=True
+)
+BOUNDS["Run.log_code"] = Bound(AT_ONCE_S, lambda run: run.log_code(str(Path(__file__).parent), name="code"))
 BOUNDS["client.visualize"] = Bound(AT_ONCE_S, lambda run: client.visualize("id", client.Table(["a"], [[1]])))
 
 
@@ -142,20 +148,9 @@ def public_names() -> set[str]:
     return functions | {f"Run.{name}" for name in dir(Run) if not name.startswith("_")} | {"Run.summary"}
 
 
-def not_yet() -> set[str]:
-    """Names that say at once that they are not supported."""
-    methods = {name for name in vars(NotYet) if not name.startswith("_")}
-    return {f"{owner}.{name}" for owner in ("client", "Run") for name in methods} & public_names()
-
-
 def bounds() -> dict[str, Bound]:
-    """The stated bounds, those of what is not there yet included."""
-
-    def refused(name: str) -> Bound:
-        owner, _, method = name.partition(".")
-        return Bound(AT_ONCE_S, lambda run: getattr(client if owner == "client" else run, method)())
-
-    return {name: refused(name) for name in not_yet()} | BOUNDS
+    """The stated bounds."""
+    return BOUNDS
 
 
 def call(name: str, bound: Bound, run: Run) -> tuple[float, str]:

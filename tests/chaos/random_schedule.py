@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import random
 import shutil
 import signal
@@ -25,6 +26,7 @@ from client.errors import NoAnswerError
 from tests.chaos.matrix import LONGEST_CALL_MS
 from tests.standin.fixture import running
 from tests.support.processes import wait_until
+from tests.support.trainer import IMAGE_EVERY
 from tests.support.world import World
 
 ROWS_PER_S = 300.0
@@ -32,7 +34,7 @@ EVENTS_PER_S = 0.6
 """A worker needs about two seconds to come back: some faults hit it on its way up, most while it works."""
 TARGETS = ("daemon", "daemon", "worker", "worker", "core", "core", "trainer")
 STOP_S = (0.2, 4.0)
-EXTRA = ("padding",)
+EXTRA = ("padding", "image")
 """What rows have besides numbers: names of tests.support.trainer.EXTRA."""
 SETTLE_DEADLINE_S = 150.0
 STOP_DEADLINE_S = 40.0
@@ -148,8 +150,31 @@ def _every_row_once(world: World, killed: bool) -> list[str]:
     return said
 
 
+def _every_image_is_there(world: World, killed: bool) -> list[str]:
+    """Each row that was logged with an image names a file, which is there and shows it."""
+    images = world.images_in_wandb()
+    returned = world.account().returned
+    wanted = [number for number in returned if number % IMAGE_EVERY == 0]
+    said = []
+    if without := [number for number in wanted if number not in images]:
+        said.append(f"{len(without)} of {len(wanted)} images are not in their rows: {without[:10]} …")
+    if absent := [number for number, content in images.items() if content is None]:
+        said.append(f"{len(absent)} of {len(images)} image files are not there: {absent[:10]} …")
+    wrong = [number for number, content in images.items() if content and _colour(content) != number % 251]
+    if wrong:
+        said.append(f"{len(wrong)} images show another row's: {wrong[:10]} …")
+    return said
+
+
+def _colour(content: bytes) -> int:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        return int(image.getpixel((0, 0))[0])
+
+
 Check = Callable[[World, bool], list[str]]
-CHECKS: list[Check] = [_every_row_once]
+CHECKS: list[Check] = [_every_row_once, _every_image_is_there]
 """What must hold once all is settled. Each is given the world and whether training was killed, and says what is wrong,
 a sentence each."""
 

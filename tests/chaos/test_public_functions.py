@@ -44,5 +44,3 @@ def test_every_public_function_returns_within_its_bound(daemon: str, world: Worl
     assert set(told) == set(bounds)
     late = {name: took for name, took in told.items() if took[0] > bounds[name].seconds}
     assert late == {}
-    silent = {name for name in public_functions.not_yet() if "not supported" not in told[name][1]}
-    assert silent == set(), "what is not there yet must say so"

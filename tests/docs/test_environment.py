@@ -40,6 +40,7 @@ HONOURED: dict[str, tuple[str, Callable[[RecordedRun], bool]]] = {
     "WANDB_RESUME": ("must", lambda run: run.spec.resume == "must"),
     "WANDB_MODE": ("offline", lambda run: run.spec.mode == "offline"),
     "WANDB_DIR": ("/told", lambda run: run.spec.directory == "/told"),
+    "WANDB_CONSOLE": ("off", lambda run: run.spec.settings["console"] == "off"),
     "WANDB_SAVE_CODE": ("true", lambda run: run.spec.save_code is True),
     "WANDB_DISABLE_CODE": ("true", lambda run: run.spec.save_code is False),
     "WANDB_DISABLE_GIT": ("true", lambda run: run.spec.settings["disable_git"] == "true"),
@@ -64,7 +65,7 @@ def test_every_variable_of_wandb_stands_in_the_table_once() -> None:
     theirs = {value for value in vars(env).values() if isinstance(value, str) and value.startswith("WANDB_")}
     assert len(READ) == len(ROWS)
     assert theirs - READ.keys() == set()
-    assert READ.keys() - theirs == {"WANDB_DISABLED"}
+    assert READ.keys() - theirs == {"WANDB_DISABLED", "WANDB_CONSOLE"}
     assert set(READ.values()) == {"by training", "by the daemon", "no"}
 
 

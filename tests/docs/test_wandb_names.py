@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from client.names import NEVER
-from client.not_yet import INSTEAD
 from client.run import Run
 from tests.docs import wandb_names
 from tests.support.requirements import require_module
@@ -42,4 +41,3 @@ def test_the_lists_hold_names_of_wandb_only_and_each_once() -> None:
     assert set().union(*lists) - module == set()
     assert sum(map(len, lists[:3])) == len(set().union(*lists[:3])), "a name stands in two lists"
     assert set(wandb_names.RUN_DIFFERS) - run == set()
-    assert set(INSTEAD) - run == set()

@@ -2,9 +2,8 @@
 
     python -m tests.docs.wandb_names
 
-`yes`: as in wandb, with the same arguments. `differs`: here, otherwise than in wandb. `no`: not here. A name that is to
-come stands in TO_COME (of the module) or in client/not_yet.py (of a run): once it is there, take it out and write the
-document again.
+`yes`: as in wandb, with the same arguments. `differs`: here, otherwise than in wandb. `no`: not here. A name of the
+module that is to come stands in TO_COME: once it is there, take it out and write the document again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 
 import client
 from client.names import NEVER
-from client.not_yet import INSTEAD
 from client.run import Run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wandb-names.md"
@@ -23,7 +21,7 @@ BEGIN, END = "<!-- names: written by tests.docs.wandb_names -->", "<!-- end of n
 
 TO_COME = frozenset(
     {
-        "agent", "controller", "restore", "sweep",
+        "agent", "controller", "sweep",
     }
 )  # fmt: skip
 """Names of the module that are not there yet."""
@@ -53,6 +51,7 @@ MODULE_DIFFERS = {
     "join": "as `finish`",
     "plot": "`roc_curve` and `pr_curve` are computed by the daemon: their table is not known here",
     "login": "true without a key, which goes nowhere: the daemon has it",
+    "restore": "as `Run.restore`",
     "save": "as `Run.save`",
     "setup": "gives settings to later runs; starts no process",
     "summary": "while no run is active an object that says so, as in wandb",
@@ -84,6 +83,7 @@ RUN_DIFFERS = {
     "name": "None until W&B has made one up",
     "project_url": "None offline, or when no daemon says it in time",
     "settings": "a copy of what the run was given",
+    "restore": "a file that is there is opened without asking W&B; takes `timeout`",
     "save": "the paths returned are where the daemon puts the files; small files live on when they are removed",
     "starting_step": "0 until the daemon has said it",
     "resumed": "false until the daemon has said it",
@@ -94,7 +94,7 @@ RUN_DIFFERS = {
     "sweep_url": "None: sweeps are to come",
     "to_html": "the run's name where no URL is known",
     "url": "None offline, or when no daemon says it in time",
-    "watch": "`log_graph` is refused; the histograms are computed by a thread",
+    "watch": "the histograms are computed by a thread",
 }
 """Names of a run that differ: how."""
 
@@ -120,7 +120,7 @@ def module_rows() -> list[Row]:
     """(name, yes, differs or no, how or why) of the module."""
     rows = []
     for name in wandbs_names():
-        if name in TO_COME or name in INSTEAD:
+        if name in TO_COME:
             rows.append((name, "no", "to come"))
         elif name in NEVER or name in MODULE_NO:
             rows.append((name, "no", MODULE_NO.get(name) or NEVER[name]))
@@ -131,13 +131,7 @@ def module_rows() -> list[Row]:
 
 def run_rows() -> list[Row]:
     """The same of a run."""
-    rows = []
-    for name in runs_names():
-        if name in INSTEAD:
-            rows.append((name, "no", "to come"))
-        else:
-            rows.append((name, "differs" if name in RUN_DIFFERS else "yes", RUN_DIFFERS.get(name, "")))
-    return rows
+    return [(name, "differs" if name in RUN_DIFFERS else "yes", RUN_DIFFERS.get(name, "")) for name in runs_names()]
 
 
 def arguments(value: Any) -> list[str] | None:
@@ -152,7 +146,7 @@ def arguments(value: Any) -> list[str] | None:
 
 def here(name: str) -> bool:
     """Whether the client's module has it."""
-    return hasattr(client, name) and name not in COINCIDES and name not in INSTEAD
+    return hasattr(client, name) and name not in COINCIDES
 
 
 def of_run(name: str) -> Any:

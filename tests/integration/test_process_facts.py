@@ -27,7 +27,7 @@ METADATA = {"program": "train.py", "args": ["--lr", "1"], "host": "node7", "exec
 @pytest.fixture
 def rig(short_path: Path) -> Iterator[RunRig]:
     rig = RunRig(short_path / "rig")
-    rig.minor = 2
+    rig.facts = True
     rig.add_run(RunSpec("r1", project="p", metadata=dict(METADATA), save_code=True))
     yield rig
     rig.close()
@@ -90,7 +90,8 @@ def test_a_worker_after_a_killed_one_still_knows_what_the_inbox_has_forgotten(ri
     check(second)
 
 
-def test_a_client_that_sends_no_facts_is_not_waited_for_long(rig: RunRig) -> None:
+def test_a_client_that_sends_no_facts_is_not_waited_for(rig: RunRig) -> None:
+    rig.facts = False
     rig.append(rows(3))
     worker = rig.start()
     worker.wait_for(control.Progress, lambda report: report.delivered == 3)

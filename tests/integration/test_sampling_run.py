@@ -156,9 +156,9 @@ def test_samples_are_in_the_system_panel_as_cuda_numbers_the_trainings_gpus(mach
         "disk./dev/shm.usagePercent",
     } <= set(_keys(stats))
     assert all(began_ns <= at_ns <= time.time_ns() for at_ns, _ in stats)
-    # One source: after wandb's own first sample they are a period apart.
-    at_ns = [at for at, values in stats if "memory_percent" in values][1:]
-    assert min(later - earlier for earlier, later in itertools.pairwise(at_ns)) > 0.5e9
+    # One source: a sample a second, one more at the beginning, and wandb's own first.
+    at_ns = [at for at, values in stats if "memory_percent" in values]
+    assert len(at_ns) <= (max(at_ns) - min(at_ns)) / 1e9 + 3
 
 
 def test_the_metadata_still_names_cpu_gpu_memory_and_disk(machine: Machine) -> None:

@@ -278,3 +278,12 @@ def test_a_summary_value_that_a_later_row_replaced_is_not_written_again() -> Non
     sink.flush_to_disk(3)
     Attempt(disk, batches, set(), []).finish()
     assert [name for name, _ in disk.entries] == ["row", "summary", "row", "summary"]
+
+
+def test_a_sessions_first_row_waits_for_its_values_and_not_for_those_of_others() -> None:
+    disk = Disk()
+    fill = Row(0, 1, {"h": 1}, False, fills=1)
+    batches = [(0, [Await(1), Row(0, 1, {"a": 1})]), (0, [fill, Arrived(1), Await(2), Row(1, 1, {"a": 2})])]
+    Attempt(disk, stored([*batches, (1, [Row(0, 1, {"b": 1})])]), set(), []).finish()
+    rows = [row.data for kind, row in disk.entries if kind == "row"]
+    assert rows == [{"h": 1, "a": 1}, {"a": 2}, {"b": 1}]

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from telemetryd.settings.fields import BY_NAME
 from tests.support.daemon import Daemon
 from tests.support.processes import python, spawn
 
@@ -38,6 +40,12 @@ class FakeSettings:
     @property
     def keys_dir(self) -> Path:
         return self.state_dir / "keys"
+
+    def __getattr__(self, name: str) -> Any:
+        """What no test of this daemon sets is as by default."""
+        if name not in BY_NAME:
+            raise AttributeError(name)
+        return BY_NAME[name].default
 
 
 class FakeDaemon(Daemon):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,6 @@ import msgspec
 from client.protocol import framing
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Record, Row
-from telemetryd.inbox.database import prepare
 from telemetryd.runs import control, predecessor, wandb_file
 
 SESSION = "5e" * 16
@@ -39,10 +39,15 @@ class RunRig:
         self.inbox = self.state / "inbox.sqlite3"
         self.run_id = 0
         self.hello_start_ns = time.time_ns()
-        self.minor = 0  # of the protocol that the sessions speak
+        self.facts = False  # whether the sessions say that facts come
         self._next: dict[str, int] = {}
-        prepare(self.inbox)
         self._db = sqlite3.connect(self.inbox, isolation_level=None, timeout=10)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        inbox = resources.files("telemetryd.inbox")
+        self._db.executescript(inbox.joinpath("schema.sql").read_text())
+        for step in sorted(inbox.joinpath("migrations").iterdir(), key=lambda file: file.name):
+            if step.name.endswith(".sql"):
+                self._db.executescript(step.read_text())
         self._workers: list[Worker] = []
 
     def add_run(self, spec: RunSpec) -> int:
@@ -61,7 +66,7 @@ class RunRig:
         """Store records as batches; the number of the last one."""
         if session not in self._next:
             self._next[session] = 1
-            hello = Hello(session, minor=self.minor, pid=os.getpid(), start_time_ns=self.hello_start_ns)
+            hello = Hello(session, facts=self.facts, pid=os.getpid(), start_time_ns=self.hello_start_ns)
             self._db.execute(
                 "INSERT INTO sessions (session, run_id, role, hello, state, seen_ns)"
                 " VALUES (?, ?, 'train', ?, 'open', 0)",

@@ -44,7 +44,22 @@ def read_account(content: bytes) -> tuple[int, array[int], array[int]]:
     return HEAD.unpack_from(content)[0], calls[:rows], calls[rows:]
 
 
+IMAGE_EVERY = 10
+"""Rows with an image: that number and its multiples. Its one colour is the row's number modulo 251."""
+
+
+def _image(number: int) -> dict[str, Any]:
+    if number % IMAGE_EVERY:
+        return {}
+    import numpy as np
+
+    import client
+
+    return {"image": client.Image(np.full((64, 64, 3), number % 251, dtype=np.uint8))}
+
+
 EXTRA: dict[str, Callable[[int], dict[str, Any]]] = {
+    "image": _image,
     "padding": lambda number: {"padding": "x" * 1000},
 }
 """What rows may have besides numbers, chosen with `--with NAME`: values for a row by its number, {} where it has none.

@@ -223,6 +223,20 @@ class World:
             found += [int(row["i"]) for _, row in history_rows(path) if "i" in row]
         return found
 
+    def images_in_wandb(self) -> dict[int, bytes | None]:
+        """By the number of each row that names an image: the file's content, None where there is no such file."""
+        if self.standin is not None:
+            files = self.standin.files(self.run_id)
+            rows = [(int(row["i"]), row["image"]["path"]) for row in self.standin.rows(self.run_id) if "image" in row]
+            return {i: self.standin.read_file(self.run_id, path) if path in files else None for i, path in rows}
+        found: dict[int, bytes | None] = {}
+        for file in self.runs_dir.glob(f"wandb/*run-*/run-{self.run_id}.wandb"):
+            for _, row in history_rows(file):
+                if "image" in row:
+                    path = file.parent / "files" / row["image"]["path"]
+                    found[int(row["i"])] = path.read_bytes() if path.exists() else None
+        return found
+
     def outcome(self) -> Outcome:
         """Compare what was logged with what W&B has. A row whose `log` had not returned yet may be there or not."""
         account = self.account()

@@ -12,13 +12,13 @@ import pytest
 
 from client.journal import reader
 from client.protocol import framing
-from client.protocol.records import AnyRecord, End, Process, Row, decode
+from client.protocol.records import AnyRecord, End, Output, Process, Row, decode
 
 DEADLINE_S = 60.0
 
 
 def run_script(body: str, isolated: Path) -> tuple[int, list[list[AnyRecord]], str]:
-    """Exit code, the records of each session left in the spool (but for the process's facts), and stderr."""
+    """Exit code, the records of each session left in the spool (but for output and facts), and stderr."""
     script = isolated / "tmp" / "script.py"
     script.write_text(f"import client\n{body}\n")
     done = subprocess.run(
@@ -38,7 +38,7 @@ def records_of(folder: Path) -> list[AnyRecord]:
         for _, body in framing.bodies(stretch.payload, stretch.first)
         if body is not None
     ]
-    return [record for record in records if not isinstance(record, Process)]
+    return [record for record in records if not isinstance(record, Output | Process)]
 
 
 INIT = "run = client.init(project='p', mode='offline'); run.log({'a': 1})\n"

@@ -22,6 +22,13 @@ SPEC = messages.RunSpec(
 BLOB = records.BlobRef(1 << 61, 6)
 ARRAY = records.Media("array", {"dtype": "|u1", "shape": [1, 2, 3], "data": BLOB})
 MEDIA = records.Media("Image", {"data_or_path": ARRAY, "caption": "c"}, 7)
+TABLE = records.Media(
+    "Table",
+    {
+        "id": "p-1", "version": 0, "columns": ["a"], "types": [{"wb_type": "number"}], "mode": "INCREMENTAL",
+        "count": 3, "increment": 1, "sent": 2, "data": b"\x91\x91\x01",
+    },
+)  # fmt: skip
 SAMPLES: dict[str, messages.Message | records.Record] = {
     "hello": messages.Hello(
         "ab" * 16, run=SPEC, launch="cd" * 16, pid=7, host="h", start_time_ns=5, client_version="1"
@@ -60,6 +67,8 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "rank": records.Rank(3, 4, 9, 1, 1, "h", 2, "torchrun", "main,loss=aggregate", 30.0, 100),
     "clock": records.Clock(9, -5, 3),
     "gone": records.Gone(9),
+    "hello_facts": messages.Hello("ab" * 16, 1, 2, facts=True),
+    "output_after_a_gap": records.Output("stdout", "left out\n", 9, {"rate": 5}),
     "process": records.Process({"python": "CPython 3.12.1"}, {"diff.patch": b"-a\n"}),
     "end": records.End(9, 3, True),
     "blob": records.Blob(1 << 61, b"\x00\xff", 4 << 20),
@@ -83,6 +92,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "artifact_link": records.Artifact("ef" * 16, "link", source="ab" * 16, target="registry/m"),
     "staged": records.Staged("ef" * 16, "0f" * 32, 9, 2),
     "staged_not": records.Staged("ef" * 16, error="source changed"),
+    "row_table": records.Row(3, 1, {"t": TABLE}),
 }
 
 

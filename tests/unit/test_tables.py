@@ -101,11 +101,11 @@ def test_no_more_rows_are_sent_than_wandb_keeps(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_cell_that_wandb_cannot_store_is_refused_when_the_table_is_logged() -> None:
-    table = client.Table(columns=["o"], data=[[object()]])
     with testing.recording():
         run = client.init(project="t")
-        with pytest.raises(TypeError, match="not JSON serializable"):
-            run.log({"table": table})
+        for cell in (object(), client.Histogram([1, 2]), 1j, {"deep": [object()]}):
+            with pytest.raises(TypeError, match="not JSON serializable"):
+                run.log({"table": client.Table(columns=["o"], data=[[cell]])})
 
 
 def test_tables_are_linked_by_rows_and_keys() -> None:

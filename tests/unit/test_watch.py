@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import client
 from client import guard, histograms, watching
 from client.history import Place
-from client.protocol.records import Arrived, Await, Row
+from client.protocol.records import Arrived, Await, Row, Summary
 from client.testing import RecordedRun
 from tests.support.processes import wait_until
 from tests.support.recording_session import recording
@@ -118,6 +119,29 @@ def test_a_hook_computes_nothing_on_the_training_thread(
     batch(net)
     run.finish()
     assert where == {"telemetryd-histograms"}
+
+
+def test_the_graph_holds_the_layers_that_ran(pair: tuple[Any, RecordedRun], capsys: pytest.CaptureFixture[str]) -> None:
+    run, recorded = pair
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(4, 2)))
+    run.watch(net, log=None, idx=0, log_graph=True)
+    assert "logging graph" in capsys.readouterr().err
+    for _ in range(2):
+        net(torch.ones(5, 3))
+    run.finish()
+    sent = [record for record in recorded.session.records if isinstance(record, Summary)]
+    (((path, graph),),) = [record.update for record in sent]
+    assert (path, graph.kind, graph.args["format"]) == (["graph_0"], "Graph", "torch")
+    nodes = graph.args["nodes"]
+    assert [node["name"] for node in nodes] == ["0", "1.0", "1.1"]
+    assert nodes[0]["parameters"] == [["weight", [4, 3]], ["bias", [4]]]
+    assert (nodes[0]["num_parameters"], nodes[0]["output_shape"]) == ([12, 4], [[5, 4]])
+    with pytest.raises(ValueError, match=r"only call `wandb.watch` once per model"):
+        run_again(net)
+
+
+def run_again(net: Any) -> None:
+    client.init(project="p").watch(net, log=None, log_graph=True)
 
 
 TENSORS = {
@@ -251,3 +275,89 @@ def test_places_are_one_as_long_as_the_row_is_open(pair: tuple[Any, RecordedRun]
     history.arrived(first)
     run.finish()
     assert history.place_now(second) is None
+
+
+class PlayedCuda:
+    """torch with a CUDA device that is played: notes what is asked of it, and by which thread."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.told: list[str] = []
+        self.cuda = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def note(self, what: str) -> None:
+        here = threading.current_thread().name
+        self.told.append(f"{what} in {'hook' if here == 'MainThread' else 'thread'}")
+
+    def current_stream(self, device: Any) -> str:
+        return "training's"
+
+    def Event(self) -> Any:
+        outer = self
+
+        class Event:
+            def record(self, stream: str) -> None:
+                outer.note(f"event recorded on {stream}")
+
+            def synchronize(self) -> None:
+                outer.note("synchronized")
+
+        return Event()
+
+    def Stream(self, device: Any) -> Any:
+        outer = self
+
+        class Stream(contextlib.nullcontext[None]):
+            def wait_event(self, event: Any) -> None:
+                outer.note("event waited for by a stream")
+
+        return Stream()
+
+    def device(self, device: Any) -> Any:
+        return contextlib.nullcontext()
+
+    def stream(self, stream: Any) -> Any:
+        return stream
+
+
+class OnDevice:
+    """A tensor that says it is on the device."""
+
+    is_cuda, is_sparse, device = True, False, "cuda:0"
+
+    def __init__(self, played: PlayedCuda, tensor: Any) -> None:
+        self._played, self._tensor = played, tensor
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("item", "cpu", "tolist"):
+            self._played.note(name)
+        return getattr(self._tensor, name)
+
+    def detach(self) -> OnDevice:
+        return self
+
+    def clone(self) -> OnDevice:
+        self._played.note("clone queued")
+        return OnDevice(self._played, self._tensor.clone())
+
+    def record_stream(self, stream: Any) -> None:
+        self._played.note("kept for the stream")
+
+
+def test_a_tensor_on_a_device_is_copied_there_and_nobody_waits_in_the_hook(
+    pair: tuple[Any, RecordedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recorded = pair
+    run.watch(model(), log=None)
+    played = PlayedCuda(torch)
+    monkeypatch.setattr(histograms, "torch", lambda: played)
+    run._watching._fills.take("gradients/w", OnDevice(played, torch.arange(10.0)))
+    run.finish()
+    assert played.told[:2] == ["clone queued in hook", "event recorded on training's in hook"]
+    assert "event waited for by a stream in thread" in played.told
+    assert not [told for told in played.told[2:] if told.endswith("in hook")]
+    expected = histograms.histogram(histograms.Copy(torch.arange(10.0)))
+    assert filled(recorded) == {"gradients/w": expected}

@@ -106,7 +106,7 @@ class TableLog:
         if increment is not None and (line.id, line.version) not in self._logged:
             line.before = list(json.get(_NAME, []))
         with self._path.open("ab") as file:
-            file.write(_encode(line) + b"\n")
+            file.write(b"\n" + _encode(line))  # behind a torn line, too
         self._take(line)
         self._fresh.add((line.id, line.version))
 

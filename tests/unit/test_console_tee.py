@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from client import guard
-from telemetryd.cli.output_tee import OutputTee
-from telemetryd.cli.streams import Stream
+from client.console.streams import Stream
+from client.console.tee import Tee
+from client.console.transcript import Transcript
 
 
 class Pipes:
@@ -25,7 +26,10 @@ class Pipes:
         assert (stream, time_ns > 0) == ("stdout", True)
         self.texts.append(text)
 
-    def write_and_end(self, tee: OutputTee, *parts: bytes) -> bytes:
+    def tee(self, *, stay: bool = False) -> Tee:
+        return Tee(self.stream, Transcript(self.hand_on, "launcher"), "launcher", stay=stay)
+
+    def write_and_end(self, tee: Tee, *parts: bytes) -> bytes:
         """What was shown of the parts."""
         tee.start()
         for part in parts:
@@ -48,7 +52,10 @@ def test_text_that_is_not_taken_is_shown_all_the_same(pipes: Pipes) -> None:
     def refuse(stream: str, text: str, time_ns: int) -> None:
         raise RuntimeError("no room")
 
-    assert pipes.write_and_end(OutputTee(pipes.stream, refuse), b"one ", b"two") == b"one two"
+    assert (
+        pipes.write_and_end(Tee(pipes.stream, Transcript(refuse, "launcher"), "launcher"), b"one ", b"two")
+        == b"one two"
+    )
     assert [where for where, _ in guard.raised] == ["launcher.stdout.text"] * len(guard.raised)
     assert guard.raised
 
@@ -56,24 +63,22 @@ def test_text_that_is_not_taken_is_shown_all_the_same(pipes: Pipes) -> None:
 def test_a_broken_tee_still_reads_so_that_no_full_pipe_stops_the_command(
     pipes: Pipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: OutputTee, data: bytes) -> None:
+    def broken(self: Tee, data: bytes) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(OutputTee, "_take", broken)
-    assert pipes.write_and_end(OutputTee(pipes.stream, pipes.hand_on), b"x" * 30_000, b"y" * 30_000) == (
-        b"x" * 30_000 + b"y" * 30_000
-    )
+    monkeypatch.setattr(Tee, "_take", broken)
+    assert pipes.write_and_end(pipes.tee(), b"x" * 30_000, b"y" * 30_000) == (b"x" * 30_000 + b"y" * 30_000)
     assert pipes.texts == []
     assert [where for where, _ in guard.raised] == ["launcher.stdout"]
 
 
 def test_a_cut_character_at_the_very_end_becomes_one_replacement(pipes: Pipes) -> None:
-    assert pipes.write_and_end(OutputTee(pipes.stream, pipes.hand_on), "ä€".encode()[:-1]) == "ä€".encode()[:-1]
+    assert pipes.write_and_end(pipes.tee(), "ä€".encode()[:-1]) == "ä€".encode()[:-1]
     assert "".join(pipes.texts) == "ä\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_stream_that_stays_open_is_left_after_a_pause(pipes: Pipes) -> None:
-    tee = OutputTee(pipes.stream, pipes.hand_on)
+    tee = pipes.tee()
     tee.start()
     os.write(pipes.source, b"last words")
     tee.finish()

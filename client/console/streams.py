@@ -1,4 +1,4 @@
-"""The command's stdout and stderr: a pseudo-terminal each where the launcher's own is a terminal, else a pipe.
+"""A stdout and stderr to be read: a pseudo-terminal each where the one before it is a terminal, else a pipe.
 
 So a progress bar is drawn as without the launcher, and a redirected stream is buffered as without it. The
 pseudo-terminals are raw (what goes in comes out, the real terminal does the rest) and control no session: the command
