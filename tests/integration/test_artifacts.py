@@ -299,6 +299,26 @@ def test_media_in_an_artifact_are_what_wandb_makes_of_them_and_are_read_back(wor
     assert not list((world.state_dir / "wandb" / "data").rglob("tmp*")), "what wandb staged for the run is gone"
 
 
+def test_a_table_with_pictures_in_an_artifact_is_read_back(world: World) -> None:
+    world.start_daemon()
+    said = train(
+        world,
+        """
+        import client as wandb, json, numpy as np
+        with wandb.init(project="p", id="r") as run:
+            artifact = wandb.Artifact("table", "dataset")
+            pictures = [wandb.Image(np.full((8, 8, 3), shade, np.uint8)) for shade in (0, 200)]
+            table = wandb.Table(columns=["x", "picture"], data=[[1, pictures[0]], [2.5, pictures[1]]])
+            entry = artifact.add(table, "t")
+            run.log_artifact(artifact).wait(60)
+        back = wandb.Api().artifact("standin/p/table:latest")["t"]
+        print(json.dumps([entry.path, back.columns, [[row[0], type(row[1]).__name__] for row in back.data]]))
+        """,
+    )
+    assert said == ["t.table.json", ["x", "picture"], [[1, "Image"], [2.5, "Image"]]]
+    wait_unstaged(world)
+
+
 def test_offline_the_artifact_is_in_the_file_with_its_content_and_wandb_sync_uploads_it(
     offline: World, standin: Standin, tmp_path: Path
 ) -> None:
@@ -327,7 +347,7 @@ def test_offline_the_artifact_is_in_the_file_with_its_content_and_wandb_sync_upl
     environment |= standin.environment() | {"WANDB_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", "-e", "standin", folder],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     stored = standin.wait_for(lambda s: [a for a in s.artifacts() if a["state"] == "COMMITTED"], 20)
