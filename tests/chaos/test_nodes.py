@@ -33,8 +33,10 @@ LONGEST_CALL_MS = 1000.0
 class Job:
     """One rank on each node, one run, one daemon on the hub."""
 
-    def __init__(self, folder: Path, count: int, rows: int, rows_per_s: float) -> None:
-        self.nodes = Nodes(folder, count)
+    def __init__(
+        self, folder: Path, count: int, rows: int, rows_per_s: float, *, delay_s: float = 0.0, loss: float = 0.0
+    ) -> None:
+        self.nodes = Nodes(folder, count, delay_s=delay_s, loss=loss)
         self.folder, self.rows, self.rows_per_s = folder, rows, rows_per_s
         self.state = folder / "state"
         self.daemon: Spawned | None = None
@@ -177,9 +179,8 @@ def test_partition_restart_and_power_cut_lose_nothing_double_nothing_and_trainin
 
 
 def test_loss_and_delay_on_the_line_lose_and_double_nothing(made_jobs: list[Job], short_path: Path) -> None:
-    job = Job(short_path, 2, rows=2000, rows_per_s=100)
+    job = Job(short_path, 2, rows=2000, rows_per_s=100, delay_s=0.1, loss=0.05)
     made_jobs.append(job)
-    job.nodes.worsen("delay", "100ms", "loss", "5%")
     job.start_daemon()
     job.start_trainers()
     for trainer in job.trainers:
@@ -187,3 +188,4 @@ def test_loss_and_delay_on_the_line_lose_and_double_nothing(made_jobs: list[Job]
     job.settle()
     assert_all_there_once(job)
     assert job.longest_call_ms() < LONGEST_CALL_MS
+    assert all(line.lost and line.carried > line.lost for line in job.nodes.lines)

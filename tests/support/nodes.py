@@ -4,7 +4,8 @@
     node 2 (10.77.2.2) ──veth── 10.77.2.1 ├ hub
                                           ┘
 
-Each has a host name of its own (a UTS namespace), so nobody takes another's process for one of its own.
+A line is a veth pair, or a bad_line.BadLine. Each machine has a host name of its own (a UTS namespace), so nobody takes
+another's process for one of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.bad_line import BadLine, tun
 from tests.support.processes import Spawned, spawn
 from tests.support.requirements import require
 
@@ -81,8 +83,11 @@ class Machine:
 class Nodes:
     """A hub and so many nodes; `close` removes them with all that runs in them."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, *, delay_s: float = 0.0, loss: float = 0.0) -> None:
+        """With `delay_s` or `loss` every node's line delays packets by so long and loses so large a share of them."""
         mark = secrets.token_hex(2)
+        self._quality = (delay_s, loss)
+        self.lines: list[BadLine] = []
         self.hub = Machine(f"td{mark}h", folder / "hub", "127.0.0.1")
         self.nodes: list[Machine] = []
         self._names = [self.hub.name]
@@ -100,7 +105,10 @@ class Nodes:
         self._names.append(name)
         node = Machine(name, folder, f"10.77.{number}.1")
         node.link, far = f"tn{mark}{number}", f"th{mark}{number}"
-        ip("link", "add", node.link, "netns", name, "type", "veth", "peer", "name", far, "netns", self.hub.name)
+        if any(self._quality):
+            self._lay_bad_line(node, far)
+        else:
+            ip("link", "add", node.link, "netns", name, "type", "veth", "peer", "name", far, "netns", self.hub.name)
         for space, link, address in (
             (name, node.link, f"10.77.{number}.2/24"),
             (self.hub.name, far, f"{node.address}/24"),
@@ -109,17 +117,20 @@ class Nodes:
             ip("-n", space, "link", "set", link, "up")
         self.nodes.append(node)
 
-    def worsen(self, *quality: str) -> None:
-        """Delay and loss on every node's link. Skips the test where the kernel has no netem."""
-        for node in self.nodes:
-            command = ["tc", "-n", node.name, "qdisc", "add", "dev", node.link, "root", "netem", *quality]
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
-            require(ran.returncode == 0, f"the kernel's netem: {ran.stderr.strip()}")
+    def _lay_bad_line(self, node: Machine, far: str) -> None:
+        require(Path("/dev/net/tun").exists(), "the kernel's TUN devices")
+        ends = []
+        for name, space in ((node.link, node.name), (far, self.hub.name)):
+            ends.append(tun(name))
+            ip("link", "set", name, "netns", space)
+        self.lines.append(BadLine(ends[0], ends[1], *self._quality))
 
     def close(self) -> None:
         """Kill and remove everything."""
         for machine in (self.hub, *self.nodes):
             for started in machine.spawned:
                 started.kill()
+        for line in self.lines:
+            line.close()
         for name in self._names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
