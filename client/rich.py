@@ -33,40 +33,50 @@ def encode(data: Any, place: Place, at: int | None = None) -> bytes:
     as the media types do where wandb's raise only when they are logged.
     """
     _check_places(data)
-    placed: dict[Payload, _Ext] = {}
+    try:
+        return _Hook(place, at).encode(data)
+    except RecursionError:
+        raise ValueError(
+            "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
+        ) from None
 
-    def payload_form(payload: Payload) -> Any:
-        if payload.size <= INLINE_BYTES:
-            return bytes(payload)
-        ext = placed.get(payload)
-        if ext is None:
-            ext = placed[payload] = _Ext(EXT_BLOB, _pack([place(payload), payload.size]))
-        return ext
 
-    def hook(value: Any) -> Any:
+class _Hook:
+    """What msgspec does not know itself. Nothing here refers to itself: when the call is over, so is the hold on what
+    was captured, and its place is free, whether or not a garbage collector runs."""
+
+    __slots__ = ("_at", "_place", "_placed")
+
+    def __init__(self, place: Place, at: int | None) -> None:
+        self._place = place
+        self._at = at
+        self._placed: dict[Payload, _Ext] = {}
+
+    def encode(self, value: Any) -> bytes:
+        encoder = msgspec.msgpack.Encoder(enc_hook=self)
+        try:
+            return encoder.encode(value)
+        except (OverflowError, UnicodeEncodeError):
+            return encoder.encode(values.portable(value))
+
+    def __call__(self, value: Any) -> Any:
         if isinstance(value, Payload):
-            return payload_form(value)
+            return self._payload(value)
         if not isinstance(value, WBValue):
             value = arrays.capture(value) if _is_large_array(value) else bare.media_of(value)
             if not isinstance(value, WBValue):
                 return values.hook(value)
         kind, args = value._wire()
         args = {name: argument for name, argument in args.items() if argument is not None}
-        return _Ext(EXT_MEDIA, encoder([kind, args] if at is None else [kind, args, at]))
+        return _Ext(EXT_MEDIA, self.encode([kind, args] if self._at is None else [kind, args, self._at]))
 
-    def encoder(value: Any) -> bytes:
-        try:
-            return raw(value)
-        except (OverflowError, UnicodeEncodeError):
-            return raw(values.portable(value))
-
-    raw = msgspec.msgpack.Encoder(enc_hook=hook).encode
-    try:
-        return encoder(data)
-    except RecursionError:
-        raise ValueError(
-            "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
-        ) from None
+    def _payload(self, payload: Payload) -> Any:
+        if payload.size <= INLINE_BYTES:
+            return bytes(payload)
+        ext = self._placed.get(payload)
+        if ext is None:
+            ext = self._placed[payload] = _Ext(EXT_BLOB, _pack([self._place(payload), payload.size]))
+        return ext
 
 
 def _is_large_array(value: Any) -> bool:

@@ -93,6 +93,7 @@ def main() -> None:
     """Measures and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.media", description=__doc__)
     parser.add_argument("--calls", type=int, default=30, help="of each value and peer")
+    parser.add_argument("--only", default="", help="values whose name has this in it")
     parser.add_argument("--quick", action="store_true", help="three calls: shows that it runs, not how fast it is")
     options = parser.parse_args()
     calls = 3 if options.quick else options.calls
@@ -107,7 +108,7 @@ def main() -> None:
             ending.callback(peer.process.kill)
         print("| value | telemetryd, median | p90 | first | wandb, median | p90 | first |")
         print("|---|---:|---:|---:|---:|---:|---:|")
-        for name in cases():
+        for name in (name for name in cases() if options.only in name):
             taken: dict[str, list[float]] = {peer: [] for peer in peers}
             for _ in range(calls + WARM_UP_CALLS):
                 for peer in peers:

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from client import guard
+from client import guard, rich
 from client.journal import blobs as blob_files
 from client.journal.blobs import Blobs
 from client.journal.reader import read_spool
 from client.limits import BLOB_PART_BYTES, SHELF_BYTES
+from client.media.base import Part
 from client.payload import Payload
 from client.policy import Policy
 from client.protocol import framing
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Blob, Row, decode, encode
+from client.row_body import row_body
 from client.session import Session
 from tests.support.daemon_model import DaemonModel
 from tests.support.processes import wait_until
@@ -146,6 +148,24 @@ def test_a_place_is_used_again_when_its_value_is_gone_and_acked(model: DaemonMod
     assert session.blobs.held_bytes() <= 3 * SHELF_BYTES
     assert session.close(5)
     assert not (short_path / "spool" / SESSION).exists()
+
+
+def test_logging_holds_no_value_longer_than_until_its_ack_without_a_garbage_collector(
+    model: DaemonModel, short_path: Path
+) -> None:
+    session = opened(model, short_path / "spool")
+    model.start()
+    gc.collect()
+    gc.disable()
+    try:
+        for step in range(60):
+            row = rich.encode({"v": Part("file", name="x", data=Payload.of(bytearray(1 << 20)))}, session.place)
+            session.append(row_body(row, step, 1, True, False))
+            assert session.wait_acked(30), step
+        assert session.blobs.held_bytes() <= 2 * SHELF_BYTES
+    finally:
+        gc.enable()
+    assert session.close(5)
 
 
 def test_a_value_that_lives_keeps_its_bytes_whatever_comes_after(model: DaemonModel, short_path: Path) -> None:
