@@ -48,9 +48,8 @@ def logged(run: RecordedRun) -> list[tuple[str, str]]:
 
 def test_files_are_those_that_wandb_chooses(tree: Path) -> None:
     require_module("wandb")
-    from wandb.sdk.lib import filenames
-
     from wandb import util
+    from wandb.sdk.lib import filenames
 
     root = str(tree)
     theirs = set(filenames.filtered_dir(root, util._is_py_requirements_or_dockerfile, filenames.exclude_wandb_fn))

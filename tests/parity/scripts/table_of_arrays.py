@@ -1,6 +1,5 @@
 # needs: numpy
 import numpy as np
-
 import wandb
 
 run = wandb.init(project="tables", id="parity")

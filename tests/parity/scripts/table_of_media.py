@@ -1,6 +1,5 @@
 # needs: numpy, PIL, soundfile
 import numpy as np
-
 import wandb
 
 run = wandb.init(project="tables", id="parity")

@@ -1,6 +1,5 @@
 # needs: torch
 import torch
-
 import wandb
 
 torch.manual_seed(0)
