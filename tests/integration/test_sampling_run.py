@@ -268,6 +268,7 @@ def test_sampling_goes_on_after_the_run_worker_was_killed(machine: Machine) -> N
     machine.end()
 
 
+@pytest.mark.leaves_files("the daemon ends by SIGKILL, and its worker amid whatever it does")
 def test_the_sampler_does_not_outlive_a_killed_daemon(machine: Machine) -> None:
     machine.start_daemon()
     machine.train()

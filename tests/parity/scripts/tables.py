@@ -1,6 +1,7 @@
 # needs: numpy, PIL
 import datetime
 import decimal
+import sys
 
 import numpy as np
 import wandb
@@ -58,6 +59,8 @@ grown.add_column("z", np.array([3, 4]), optional=True)
 grown.add_computed_columns(lambda index, row: {"sum": row["x"] + row["y"], "index": index})
 grown.cast("x", int, optional=True)
 print(grown.columns, grown.get_column("sum"), grown.get_column("z", convert_to="numpy"))
-run.log({"grown": grown})
 run.summary["final"] = wandb.Table(columns=["x"], data=[[1]])
-run.finish()
+try:
+    run.log({"grown": grown})  # the computed column refers to the table that it is in
+except (RecursionError, ValueError):
+    sys.exit(1)
