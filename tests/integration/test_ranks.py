@@ -155,7 +155,7 @@ def test_four_ranks_with_a_group_are_four_runs_of_that_group(world: World) -> No
 def test_a_rank_killed_and_restarted_by_torchrun_goes_on_in_the_same_run_and_no_step_vanishes(world: World) -> None:
     checkpoint = world.folder / "checkpoint"
     job = torchrun(world, 4, 20, "--policy", "aggregate", "--checkpoint", checkpoint, "--kill-rank", 3, "--kill-at",
-                   12, "--sleep-s", 0.05, restarts=1)  # fmt: skip
+                   12, "--sleep-s", 0.3, restarts=1)  # fmt: skip
     (run,) = finished(world, job)
     ids = run_ids(job)
     assert len(ids) == 8
@@ -168,7 +168,8 @@ def test_a_rank_killed_and_restarted_by_torchrun_goes_on_in_the_same_run_and_no_
             assert row["v/rank_max"] == 300 + step, row
     again = [row for _, row in rows if "late_step" in row]
     assert [row["late_step"] for row in again] == [10, 11, 12][: len(again)]
-    assert len(again) >= 2
+    # A step that was still waiting for the killed rank's row is joined with the repeated ones, and is not late.
+    assert len(again) >= 1
     assert all(row["v"] == row["late_step"] for row in again)
     assert run["offered"] == run["delivered"]
     assert run["dropped"] == {}
