@@ -56,7 +56,7 @@ run.log({"of tables": wandb.Table(columns=["inner"], data=[[wandb.Table(columns=
 grown = wandb.Table(columns=["x"], data=[[1], [2]])
 grown.add_column("y", [0.5, 1.5])
 grown.add_column("z", np.array([3, 4]), optional=True)
-grown.add_computed_columns(lambda index, row: {"sum": row["x"] + row["y"], "index": index})
+grown.add_computed_columns(lambda index, row: {"sum": row["x"] + row["y"], "index": int(index)})
 grown.cast("x", int, optional=True)
 print(grown.columns, grown.get_column("sum"), grown.get_column("z", convert_to="numpy"))
 run.summary["final"] = wandb.Table(columns=["x"], data=[[1]])
