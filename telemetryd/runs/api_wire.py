@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from telemetryd.runs.control import LENGTH
+from telemetryd.pipe_frames import Cutter, framed
 
 FRAME_MAX_BYTES = 16 << 20
 
@@ -35,35 +35,21 @@ _responses = msgspec.msgpack.Decoder(Response)
 
 def pack(frame: Request | Response) -> bytes:
     """A frame as it goes through the pipe."""
-    body = _encoder.encode(frame)
-    return LENGTH.pack(len(body)) + body
+    return framed(_encoder.encode(frame))
 
 
 class Frames:
     """Cuts what a pipe brings into frames."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def _bodies(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while len(self._buffer) >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._buffer)
-            if length > FRAME_MAX_BYTES:
-                raise ValueError(f"frame of {length} bytes on the api process's pipe; the limit is {FRAME_MAX_BYTES}")
-            end = LENGTH.size + length
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[LENGTH.size : end])
-            del self._buffer[:end]
-            yield body
+        self._cutter = Cutter("the api process's pipe", FRAME_MAX_BYTES)
 
     def requests(self, data: bytes) -> Iterator[Request]:
         """Requests. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _requests.decode(body)
 
     def responses(self, data: bytes) -> Iterator[Response]:
         """Responses. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _responses.decode(body)

@@ -9,13 +9,13 @@ A closed order pipe means that the supervisor is gone: the worker stops where it
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-LENGTH = struct.Struct("<I")
+from telemetryd.pipe_frames import Cutter, framed
+
 REPORT_MAX_BYTES = 64 << 20
 """A snapshot holds at most the late rows that wait for a free step, whose bytes are capped far below this."""
 
@@ -136,35 +136,21 @@ _orders = msgspec.msgpack.Decoder(Order)
 
 def pack(frame: Report | Order) -> bytes:
     """A report or order as it goes through the pipe."""
-    body = _encoder.encode(frame)
-    return LENGTH.pack(len(body)) + body
+    return framed(_encoder.encode(frame))
 
 
 class Unpacker:
     """Cuts what a pipe brings, in pieces of any size, into frames. One Unpacker per pipe."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def _bodies(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while len(self._buffer) >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._buffer)
-            if length > REPORT_MAX_BYTES:
-                raise ValueError(f"frame of {length} bytes on a worker's pipe; the limit is {REPORT_MAX_BYTES}")
-            end = LENGTH.size + length
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[LENGTH.size : end])
-            del self._buffer[:end]
-            yield body
+        self._cutter = Cutter("a worker's pipe", REPORT_MAX_BYTES)
 
     def reports(self, data: bytes) -> Iterator[Report]:
         """Frames from a worker. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _reports.decode(body)
 
     def orders(self, data: bytes) -> Iterator[Order]:
         """Frames from the supervisor. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _orders.decode(body)

@@ -8,14 +8,12 @@ pipe does not take is dropped, readings first, and counted.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 import msgspec
 
+from telemetryd.pipe_frames import Cutter, framed
 from telemetryd.sampling.limits import FRAME_MAX_BYTES
-
-_LENGTH = struct.Struct("<I")
 
 HOST = "host"
 """The scope of a reading about the whole machine. A GPU's is "gpu:UUID", a run's "run:N"."""
@@ -137,35 +135,21 @@ _orders = msgspec.msgpack.Decoder(Order)
 
 def pack(frame: Report | Order) -> bytes:
     """A frame as it goes through the pipe."""
-    body = _encoder.encode(frame)
-    return _LENGTH.pack(len(body)) + body
+    return framed(_encoder.encode(frame))
 
 
 class Unpacker:
     """Cuts what a pipe brings, in pieces of any size, into frames. One Unpacker per pipe."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def _bodies(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            if length > FRAME_MAX_BYTES:
-                raise ValueError(f"frame of {length} bytes on the sampler's pipe; the limit is {FRAME_MAX_BYTES}")
-            end = _LENGTH.size + length
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[_LENGTH.size : end])
-            del self._buffer[:end]
-            yield body
+        self._cutter = Cutter("the sampler's pipe", FRAME_MAX_BYTES)
 
     def reports(self, data: bytes) -> Iterator[Report]:
         """Frames from the sampler. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _reports.decode(body)
 
     def orders(self, data: bytes) -> Iterator[Order]:
         """Frames from the daemon. Raises ValueError on bytes that are none."""
-        for body in self._bodies(data):
+        for body in self._cutter.bodies(data):
             yield _orders.decode(body)
