@@ -35,6 +35,8 @@ class CoreLog:
         """Why wandb-core has given the upload up."""
         self.fatal_status: int | None = None
         """The HTTP status of that, where there is one."""
+        self.garbage = 0
+        """Answers without sense so far."""
         self.garbage_at_s: float | None = None
         """When the last answer without sense was seen."""
         self.retry_at_s: float | None = None
@@ -49,10 +51,13 @@ class CoreLog:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
-                data = file.read(CORE_LOG_READ_BYTES)
+                while data := file.read(CORE_LOG_READ_BYTES):
+                    self._position += len(data)
+                    self._take_all(data, now_s)
         except OSError:
             return
-        self._position += len(data)
+
+    def _take_all(self, data: bytes, now_s: float) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if b"filestream: " in line or b"api: retrying" in line:
@@ -69,6 +74,7 @@ class CoreLog:
             found = _STATUS.search(message)
             self.fatal_status = int(found[1]) if found else None
         elif message.startswith(_GARBAGE):
+            self.garbage += 1
             self.garbage_at_s = now_s
         elif message.startswith(_RETRY) and "file_stream" in str(entry.get("url", "file_stream")):
             self.retry_at_s = now_s

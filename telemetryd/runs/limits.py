@@ -69,6 +69,12 @@ SERVER_LOST_MAX_S = 3600.0
 GARBAGE_LOST_S = 5.0
 """The same when wandb-core has logged an answer that it could not read: it takes such for success."""
 
+PUT_BACK_ROWS = 500
+"""Rows in one request that puts back what such an answer may have lost: some hundred KB."""
+
+PUT_BACK_PAUSE_S = 5.0
+"""Between two tries of that while the server does not take it."""
+
 SERVER_FINISH_S = 60.0
 """After `run.finish` has returned: how long until the server must have every row."""
 
@@ -129,7 +135,7 @@ ORPHAN_GRACE_S = 1.0
 """After the end of a Stop's time, before the process ends itself although its main thread is stuck in wandb."""
 
 CORE_LOG_READ_BYTES = 4 << 20
-"""Of wandb-core's log at one look; it writes a few lines a second."""
+"""Of wandb-core's log in one piece; it writes a few lines a second."""
 
 RANK_TIMEOUT_S = 30.0
 """How long a row waits for the other ranks, by the clocks of the rows: far longer than ranks in step are apart, short

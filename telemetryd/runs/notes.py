@@ -15,12 +15,14 @@ from telemetryd.runs.rows import Late
 
 
 class Folder(msgspec.Struct):
-    """One folder that wandb made for this run, the .wandb file in it, and the first step that W&B lacked then."""
+    """One folder that wandb made for this run, the .wandb file in it, and the first step that W&B lacked then. `base`:
+    the rows that W&B had then."""
 
     path: str
     file: str
     mode: str
     starting_step: int
+    base: int = 0
 
 
 class Notes(msgspec.Struct):

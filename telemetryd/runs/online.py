@@ -31,8 +31,9 @@ from telemetryd.runs.errors import (
     SinkError,
     SinkPermanentError,
 )
-from telemetryd.runs.limits import SERVER_LOST_MAX_S, SERVER_LOST_S, SERVER_NOTICE_S
+from telemetryd.runs.limits import PUT_BACK_PAUSE_S, SERVER_LOST_MAX_S, SERVER_LOST_S, SERVER_NOTICE_S
 from telemetryd.runs.notes import Notebook
+from telemetryd.runs.put_back import put_back
 from telemetryd.runs.upload import Signs, UploadStopped, UploadWatch
 from telemetryd.runs.wandb_server import FINAL, RunFacts, RunName, Server, refusal
 from telemetryd.settings import api_key
@@ -118,8 +119,19 @@ def _check_resume(spec: RunSpec, notebook: Notebook, facts: RunFacts | None) -> 
 class Upload:
     """An upload in progress. Times are time.monotonic()'s."""
 
-    def __init__(self, server: Server, name: RunName, base: int, core_log: CoreLog, notebook: Notebook) -> None:
-        """`base`: the server's lines when wandb-core began."""
+    def __init__(
+        self, server: Server, name: RunName, base: int, core_log: CoreLog, notebook: Notebook, file: Path
+    ) -> None:
+        """`base`: the server's lines when wandb-core began; `file`: the .wandb file that it uploads from."""
+        self.base = base
+        self._file = file
+        self._accepted = 0
+        self._mended = 0
+        """Answers without sense of which everything is put back."""
+        self._garbage = 0
+        """Those of which `_lost_to` knows."""
+        self._lost_to = 0
+        self._tried_s: float | None = None
         self._server = server
         self._name = name
         self._core_log = core_log
@@ -131,8 +143,35 @@ class Upload:
 
     @property
     def rows(self) -> int | None:
-        """Rows of this sink that the server has; None when it cannot tell."""
-        return self._confirmer.rows
+        """Rows of this sink that the server has for sure; None when it cannot tell.
+
+        The log is read after the count: a gap in the count was made by an answer that is in the log by then.
+        """
+        rows = self._confirmer.rows
+        self._core_log.read(time.monotonic())
+        if rows is None:
+            return None
+        if self._core_log.garbage == self._mended:
+            self._accepted = max(self._accepted, rows)
+        return self._accepted
+
+    def _put_back(self, now_s: float, handed: int) -> None:
+        """After an answer that made no sense: send again what may have been lost by it.
+
+        wandb-core uploads rows that the file does not hold yet: all those that it has been handed may be lost.
+        """
+        if self._core_log.garbage > self._garbage:
+            self._garbage, self._lost_to = self._core_log.garbage, handed
+        if self._garbage == self._mended or (self._tried_s is not None and now_s - self._tried_s < PUT_BACK_PAUSE_S):
+            return
+        self._tried_s = now_s
+        try:
+            self._accepted = put_back(self._server, self._name, self._file, self.base, self._accepted, self._lost_to)
+        except ServerError as error:
+            log.warning("rows_not_put_back reason=%r", str(error))
+            return
+        if self._accepted >= self._lost_to:
+            self._mended = self._garbage
 
     def file_sizes(self, names: list[str]) -> dict[str, int]:
         """Which of the run's files the server has, with their bytes; none where it cannot be asked: they go again."""
@@ -154,10 +193,13 @@ class Upload:
             return None
         return Trouble("unreachable", f"{silence}; rows are kept, and the run is ended when it does")
 
-    def check(self) -> Trouble | None:
-        """The trouble that may pass. Raises SinkError when a new wandb-core must go on."""
+    def check(self, handed: int) -> Trouble | None:
+        """The trouble that may pass; `handed`: the rows that wandb has been given. Raises SinkError when a new
+        wandb-core must go on.
+        """
         now_s = time.monotonic()
         self._core_log.read(now_s)
+        self._put_back(now_s, handed)
         refused = self._confirmer.refusal
         if refused is not None:
             raise SinkPermanentError("refused", str(refused))

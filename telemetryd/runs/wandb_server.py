@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from telemetryd.runs.errors import ServerRefusedError, ServerSilentError, ServerUnsuitedError
 from telemetryd.runs.limits import ANSWER_MAX_BYTES, ASK_TIMEOUT_S
@@ -142,6 +143,12 @@ class Server:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerUnsuitedError(f"{self.url} lists files in a form of its own: {error}") from error
 
+    def put_lines(self, name: RunName, offset: int, lines: list[str]) -> None:
+        """Put rows, as JSON, at and behind a line of the run's history, as wandb-core does. Raises ServerError."""
+        path = "/".join(quote(part or "", safe="") for part in (name.entity, name.project, name.run))
+        chunk = {"files": {"wandb-history.jsonl": {"offset": offset, "content": lines}}}
+        self._post(f"/files/{path}/file_stream", chunk)
+
     def set_summary(self, storage_id: str, summary: dict[str, Any]) -> None:
         """Replace a run's summary. Raises ServerError."""
         self._ask(_SET_SUMMARY, {"id": storage_id, "summary": json.dumps(summary)})
@@ -153,8 +160,14 @@ class Server:
         return bucket if isinstance(bucket, dict) else None
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, self._headers)
+        answer = self._post("/graphql", {"query": query, "variables": variables})
+        if answer.get("errors"):
+            raise ServerUnsuitedError(f"W&B at {self.url} does not answer the question: {str(answer['errors'])[:300]}")
+        data = answer.get("data")
+        return data if isinstance(data, dict) else {}
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), self._headers)
         try:
             with self._opener.open(request, timeout=self._timeout_s) as response:
                 answer = json.loads(response.read(ANSWER_MAX_BYTES))
@@ -171,10 +184,7 @@ class Server:
             raise ServerSilentError(f"W&B at {self.url} answers what cannot be understood") from None
         if not isinstance(answer, dict):
             raise ServerSilentError(f"W&B at {self.url} answers what cannot be understood")
-        if answer.get("errors"):
-            raise ServerUnsuitedError(f"W&B at {self.url} does not answer the question: {str(answer['errors'])[:300]}")
-        data = answer.get("data")
-        return data if isinstance(data, dict) else {}
+        return answer
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -41,6 +41,7 @@ from telemetryd.runs.media.errors import FILE_MISSING, MediaLostError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.process_facts import ProcessFacts
+from telemetryd.runs.put_back import put_back_earlier
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
 from telemetryd.runs.wandb_artifacts import WandbArtifacts
@@ -135,7 +136,8 @@ class WandbSink:
         run = self._run
         self._starting_step = int(run.starting_step or 0)
         self._upload = self._watch_upload()
-        folder = Folder(str(Path(run.dir).parent), str(run.settings.sync_file), mode, self._starting_step)
+        base = self._upload.base if self._upload is not None else 0
+        folder = Folder(str(Path(run.dir).parent), str(run.settings.sync_file), mode, self._starting_step, base)
         self._tally = Tally(folder.file)
         self._notebook.add_folder(folder)
         self._cores = predecessor.cores_of(os.getpid())
@@ -183,7 +185,12 @@ class WandbSink:
         if lines and last_step is not None and self._notebook.notes.folders and self._starting_step != last_step + 1:
             message = f"wandb would go on at step {self._starting_step}, and W&B's last row has step {last_step}"
             raise SinkError("starting_step", f"{message}; the worker begins again")
-        return Upload(server, name, lines, core_log_of(self._run), self._notebook)
+        try:
+            put_back_earlier(server, name, self._notebook.notes.folders, lines)
+        except ServerError as error:
+            raise SinkError("unreachable", f"{error}; rows are kept") from error
+        file = Path(str(self._run.settings.sync_file))
+        return Upload(server, name, lines, core_log_of(self._run), self._notebook, file)
 
     def _init(self, mode: str) -> Any:
         import wandb
@@ -502,7 +509,7 @@ class WandbSink:
                 raise SinkError("core_died", f"wandb-core (pid {pid}) has died; the worker is started again")
         if self._approach.lacks_key:
             self._look_for_key()
-        return self._check_file() or (self._upload.check() if self._upload is not None else None)
+        return self._check_file() or (self._upload.check(self._rows) if self._upload is not None else None)
 
     def _check_file(self) -> Trouble | None:
         now_s = time.monotonic()
@@ -566,7 +573,7 @@ class WandbSink:
         upload.want(rows, hurry=True)
         deadline_s = time.monotonic() + SERVER_FINISH_S
         while True:
-            upload.check()
+            upload.check(rows)
             if upload.rows is None or upload.rows >= rows:
                 return
             if time.monotonic() >= deadline_s:

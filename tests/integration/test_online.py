@@ -249,6 +249,29 @@ def test_rows_are_there_once_though_requests_fail(world: World, standin: Standin
     assert standin.hits(number) > 0
 
 
+def test_what_an_answer_without_sense_has_lost_is_put_back_though_later_rows_have_come(
+    world: World, standin: Standin
+) -> None:
+    world.start_daemon()
+    world.start_trainer(20)
+    wait_delivered(world, 1)
+    fault = standin.garbage("file_stream", times=1)
+    wait_until(lambda: standin.hits(fault), 30, "the request that is lost")
+    assert_exactly_once(world)
+    assert "rows_put_back" in world.worker_logs()
+
+
+def test_what_an_answer_without_sense_has_lost_is_put_back_by_the_next_worker(world: World, standin: Standin) -> None:
+    world.start_daemon()
+    world.start_trainer(20)
+    wait_delivered(world, 1)
+    (worker,) = world.worker_pids()
+    fault = standin.garbage("file_stream", times=1)
+    wait_until(lambda: standin.hits(fault), 30, "the request that is lost")
+    world.send([worker], signal.SIGKILL)
+    assert_exactly_once(world)
+
+
 def test_a_server_that_hangs_is_told_and_its_rows_are_there_once_it_answers(world: World, standin: Standin) -> None:
     world.start_daemon()
     world.start_trainer(60)

@@ -6,15 +6,19 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from telemetryd.runs import online, put_back
 from telemetryd.runs.confirmer import Confirmer
 from telemetryd.runs.control import Trouble
 from telemetryd.runs.core_log import CoreLog
 from telemetryd.runs.errors import ServerError, ServerRefusedError, ServerSilentError, ServerUnsuitedError
+from telemetryd.runs.notes import Notebook
+from telemetryd.runs.online import Upload
 from telemetryd.runs.upload import Signs, UploadStopped, UploadWatch
-from telemetryd.runs.wandb_server import RunName
+from telemetryd.runs.wandb_server import RunName, Server
 from tests.support.processes import wait_until
 
 BEHIND = Signs(rows=5, wanted=10)
@@ -79,6 +83,62 @@ def test_the_log_is_read_as_it_grows_and_a_half_line_is_waited_for(tmp_path: Pat
     log.read(3.0)
     assert (log.fatal_status, log.garbage_at_s) == (403, None)
     assert "403 Forbidden" in str(log.fatal)
+
+
+class History:
+    """A server's lines, by their offsets."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, Any] = {}
+        self.trouble: ServerError | None = None
+
+    def put_lines(self, name: RunName, offset: int, lines: list[str]) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.lines |= {offset + n: json.loads(line) for n, line in enumerate(lines)}
+
+
+class Counted:
+    """What a Confirmer tells, as the test says it."""
+
+    rows, refusal = 0, None
+
+    def want(self, rows: int, *, hurry: bool) -> None:
+        """Nothing."""
+
+    def silent(self) -> tuple[float, str]:
+        return 0.0, ""
+
+
+def test_rows_count_after_an_answer_without_sense_only_once_they_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_file = 6
+    monkeypatch.setattr(put_back, "history_rows", lambda path: ((step, {"i": step}) for step in range(in_file)))
+    monkeypatch.setattr(online, "PUT_BACK_PAUSE_S", 0.0)
+    server, path = History(), tmp_path / "debug-internal.log"
+    notebook = Notebook(tmp_path / "1.json", 1, "keep")
+    upload = Upload(cast(Server, server), RunName("e", "p", "r"), 100, CoreLog(path), notebook, tmp_path / "x.wandb")
+    counted = Counted()
+    upload._confirmer = cast(Confirmer, counted)
+    upload.want(8, hurry=False)
+    counted.rows = 3
+    assert upload.rows == 3
+    path.write_text(json.dumps({"msg": "filestream: json decode error: invalid character"}) + "\n")
+    counted.rows = 7
+    assert upload.rows == 3, "there may be a gap behind them"
+    server.trouble = ServerSilentError("down")
+    upload.check(8)
+    assert upload.rows == 3
+    server.trouble = None
+    upload.check(8)
+    assert upload.rows == 6, "wandb-core may have uploaded what the file does not hold yet"
+    in_file = 9
+    upload.check(9)
+    assert server.lines == {100 + step: {"i": step} for step in range(3, 8)}
+    assert upload.rows == 8
+    upload.check(9)
+    assert upload.rows == 8
 
 
 class Lines:
