@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -16,9 +17,12 @@ from telemetryd.inbox import ledger
 from telemetryd.settings.fields import FIELDS
 from tests.docs.markdown import ROOT, Block, anchors, blocks, code, documents, links, prose
 from tests.support.toml import load_toml
+from tests.support.yaml_files import load_yaml
 
 ALL_TEXT = "\n".join(path.read_text() for path in documents())
 SOURCES = [path for package in ("client", "telemetryd") for path in sorted((ROOT / package).rglob("*.py"))]
+DEPLOY_COMMANDS = ("docker",)
+"""What only runs where such a system is: its files must be there; tests/containers runs it."""
 FOLDERS = ("client", "telemetryd", "tests", "docs", "deploy", "requirements", ".ci")
 
 GLOSSARY = (
@@ -39,6 +43,16 @@ def console_lines() -> list[tuple[Block, str]]:
         lines = re.findall(r"^\$ (.+?)(?:\s+#\s.*)?$", block.text, re.M)
         found += [(block, line) for line in lines]
     return found
+
+
+def services_named(arguments: list[str]) -> set[str]:
+    """The services of docker-compose.yml that a `docker compose` command names."""
+    if arguments[:1] != ["compose"]:
+        return set()
+    takes_service = ("--profile", "--exit-code-from")
+    named_by_option = {word for before, word in itertools.pairwise(arguments) if before in takes_service}
+    last_words = set(arguments[-1:]) if {"--detach", "start", "stop", "restart"} & set(arguments) else set()
+    return named_by_option | last_words
 
 
 def make_targets() -> set[str]:
@@ -101,6 +115,11 @@ def test_commands_shown_at_a_prompt_exist(block: Block, line: str) -> None:
         assert set((extras[1] or "all").split(",")) <= set(known)
     elif command == "python":
         assert (ROOT / arguments[0]).exists() or arguments[0].startswith("-")
+    elif command in DEPLOY_COMMANDS:
+        named_files = [word for word in arguments if word.startswith(("deploy/", "docker-compose"))]
+        assert [word for word in named_files if not (ROOT / word).exists()] == []
+        if command == "docker":
+            assert services_named(arguments) <= load_yaml(ROOT / "docker-compose.yml")["services"].keys()
     else:
         assert command in ("wandb", "cd", "git"), f"nothing here knows whether {command!r} works"
 
