@@ -91,7 +91,9 @@ def _read_run(kept: Kept, run: str, file: Path) -> None:
     artifacts.sort(key=lambda artifact: str(artifact.name))
     for number, artifact in enumerate(artifacts):
         contents = {entry.path: entry.digest for entry in artifact.manifest.contents}
-        _put_artifact(kept, number, {name: getattr(artifact, name) for name in _ARTIFACT_OFFLINE}, contents)
+        facts = {name: getattr(artifact, name) for name in _ARTIFACT_OFFLINE}
+        lists = {name: sorted(getattr(artifact, name)) for name in ("aliases", "tags")}
+        _put_artifact(kept, number, facts | lists, contents)
     _put_tree(kept, f"{run}/metadata", metadata)
     kept[f"{run}/end"] = str(exit_code(file))
     files = file.parent / "files"
@@ -115,7 +117,9 @@ def online(standin: Standin, entity: str, folder: Path) -> Kept:
     for number, artifact in enumerate(sorted(standin.artifacts(), key=lambda artifact: str(artifact["name"]))):
         if artifact.get("entity") == entity:
             contents = {path: entry.get("digest") for path, entry in artifact["contents"].items()}
-            _put_artifact(kept, number, {key: artifact.get(key) for key in _ARTIFACT}, contents)
+            facts = {key: artifact.get(key) for key in _ARTIFACT}
+            facts |= {"of_run": artifact.get("run"), "used_by": artifact.get("used_by")}
+            _put_artifact(kept, number, facts, contents)
     return plain(kept, folder)
 
 

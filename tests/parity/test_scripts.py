@@ -22,8 +22,9 @@ import pytest
 
 from tests.parity import differences, kept, project
 from tests.standin.fixture import StandinProcess
+from tests.support import leaks
 from tests.support.daemon import Daemon
-from tests.support.processes import command_line, descendants, kill_tree, wait_until
+from tests.support.processes import kill_tree
 from tests.support.requirements import require_module
 
 require_module("wandb")
@@ -62,7 +63,8 @@ def bench() -> Iterator[Bench]:
         daemon = Daemon(folder / "daemon", f"ipc://{folder}/d.sock", folder / "state", folder / "spool")
         stack.callback(daemon.end)
         daemon.start(env={**standins[1].environment(), **_quick(folder)})
-        wait_until(lambda: _samples(daemon), 20, "the daemon's sampler, so that no test is taken for its starter")
+        leaks.SHARED.add(daemon.pid)
+        stack.callback(leaks.SHARED.discard, daemon.pid)
         yield Bench(*standins, daemon)
 
 
@@ -70,10 +72,6 @@ def _quick(folder: Path) -> dict[str, str]:
     """A home of its own, and a sampler from the beginning."""
     own = {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "TELEMETRYD_SAMPLING": "always"}
     return {**own, "WANDB_ERROR_REPORTING": "false"}
-
-
-def _samples(daemon: Daemon) -> bool:
-    return any("telemetryd.sampling.main" in command_line(pid) for pid in descendants(daemon.pid))
 
 
 @dataclass

@@ -21,6 +21,9 @@ MARK = "TEST_MARK"
 FOR_GOOD = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Helpers that Python keeps for a process's life, once used."""
 
+SHARED: set[int] = set()
+"""Daemons that serve several tests: what one of them starts and keeps is its own, not the test's."""
+
 HARMLESS_TARGETS = ("/dev/", "/proc/", "/sys/")
 """Devices that libraries keep open once loaded (a GPU driver, urandom)."""
 
@@ -56,7 +59,8 @@ def take() -> Inventory:
 
 def _new_children(before: Inventory, mark: str) -> set[int]:
     subprocess._cleanup()  # type: ignore[attr-defined]  # reaps the children of forgotten Popen objects
-    found = (descendants(os.getpid()) - before.children) | (with_environment(f"{MARK}={mark}") - before.children)
+    found = (descendants(os.getpid()) | with_environment(f"{MARK}={mark}")) - before.children
+    found = found.difference(*(descendants(pid) for pid in SHARED))
     return {pid for pid in found if not any(name in command_line(pid) for name in FOR_GOOD)} - {os.getpid()}
 
 
