@@ -15,7 +15,7 @@ import msgspec
 from client import tensors, values
 from client.limits import INLINE_BYTES
 from client.media import arrays, bare
-from client.media.base import WBValue
+from client.media.base import BatchableMedia, WBValue
 from client.payload import Payload
 from client.protocol.records import EXT_BLOB, EXT_MEDIA
 
@@ -94,6 +94,8 @@ def _check_places(data: Any) -> None:
         if all(isinstance(item, WBValue) for item in data):
             for item in data:
                 item._check_run()
+            if data and isinstance(data[0], BatchableMedia) and all(isinstance(item, type(data[0])) for item in data):
+                data[0]._warn_of_list(data)
             return
         for item in data:
             _check_plain(item)

@@ -8,6 +8,7 @@ other half is a builder of the same kind in telemetryd/runs/media.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -30,6 +31,10 @@ class Media(WBValue):
 
 class BatchableMedia(Media):
     """Media of which a list makes one panel."""
+
+    @classmethod
+    def _warn_of_list(cls, items: Sequence[Any]) -> None:
+        """Says, as wandb does, what a list of these will not show."""
 
 
 class Part(WBValue):

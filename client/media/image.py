@@ -125,6 +125,24 @@ class Image(BatchableMedia):
             return "RGBA"
         raise ValueError(f"Un-supported shape for image conversion {list(data.shape)}")
 
+    @classmethod
+    def _warn_of_list(cls, items: Sequence[Image]) -> None:
+        if len(items) > cls.MAX_ITEMS:
+            log.warning("Only %d Image will be uploaded.", cls.MAX_ITEMS)
+        sizes = {size for item in items[: cls.MAX_ITEMS] if (size := item._size()) is not None}
+        if len(sizes) > 1:
+            log.warning("Images sizes do not match. This will causes images to be display incorrectly in the UI.")
+
+    def _size(self) -> tuple[int, int] | None:
+        """(width, height) in pixels, where that is known without decoding: not of files and figures."""
+        data = self._args["data_or_path"]
+        if not isinstance(data, Part):
+            return None
+        if data._kind == "array":
+            height, width = data._args["shape"][1:] if "layout" in self._args else data._args["shape"][:2]
+            return width, height
+        return tuple(data._args["size"]) if data._kind == "picture" else None
+
     def _check_run(self) -> None:
         if isinstance(self._args["data_or_path"], str):
             text = "Image media created by a reference to external storage cannot currently be added to a run"
