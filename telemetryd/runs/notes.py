@@ -16,13 +16,15 @@ from telemetryd.runs.rows import Late
 
 class Folder(msgspec.Struct):
     """One folder that wandb made for this run, the .wandb file in it, and the first step that W&B lacked then. `base`:
-    the rows that W&B had then."""
+    the rows that W&B had then. `tables_kept`: the
+    tables of a file made offline have been written down for an online worker."""
 
     path: str
     file: str
     mode: str
     starting_step: int
     base: int = 0
+    tables_kept: bool = False
 
 
 class Notes(msgspec.Struct):

@@ -22,7 +22,7 @@ from typing import Any
 from client.protocol.messages import RunSpec
 from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Process, Saved, Summary
 from telemetryd.errors import ApiKeyError
-from telemetryd.runs import predecessor, process_facts, saved_files, wandb_private, wandb_settings
+from telemetryd.runs import predecessor, process_facts, saved_files, wandb_private, wandb_settings, wandb_tables
 from telemetryd.runs.alerts import AlertTimes
 from telemetryd.runs.carried import Carried, StepValues, carried_from
 from telemetryd.runs.control import Started, Trouble
@@ -37,13 +37,14 @@ from telemetryd.runs.limits import (
 )
 from telemetryd.runs.media.builder import MediaBuilder, is_rich
 from telemetryd.runs.media.carry import carry_media
-from telemetryd.runs.media.errors import FILE_MISSING, MediaLostError
+from telemetryd.runs.media.errors import FILE_MISSING, REFUSED, MediaLostError
 from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.put_back import put_back_earlier
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
+from telemetryd.runs.table_artifacts import TableArtifacts
 from telemetryd.runs.wandb_artifacts import WandbArtifacts
 from telemetryd.runs.wandb_file import Tally, history_rows
 from telemetryd.runs.wandb_server import RunName
@@ -71,9 +72,10 @@ class WandbSink:
         facts: ProcessFacts | None = None,
         on_stop: Callable[[], None] | None = None,
         sampled: bool = False,
+        tables: TableArtifacts | None = None,
     ) -> None:
         """`sampled`: the daemon samples the machine, and wandb is not to. `trust_paths`: clients are this machine's own
-        user, so that paths of theirs may be followed.
+        user, so that paths of theirs may be followed. `tables` keeps those in rows until W&B has them.
 
         `start_time_ns` is the training's start, since the Unix epoch; `facts` tell of its process. `on_stop` is
         called, on a thread of wandb's, when somebody presses W&B's stop button."""
@@ -84,6 +86,7 @@ class WandbSink:
         self._media = media
         self._trust_paths = trust_paths
         self._on_stop = on_stop
+        self._tables = tables
         self._facts = facts
         self._console_off = spec.settings.get("console") == "off"
         self._process: Process | None = None
@@ -249,6 +252,7 @@ class WandbSink:
         if self._approach.online:  # an earlier worker may have been killed before they were uploaded
             for saved in carried.saved:
                 self.saved(saved)
+            self._private("tables", self._carry_tables)
         if carried.pins:
             self.pins(Pins(carried.pins))
         for name, charts in carried.drawn.items():
@@ -260,6 +264,17 @@ class WandbSink:
         attributes = Attributes(carried.name, carried.notes, carried.tags)
         if attributes != Attributes() and attributes != Attributes(tags=[]):
             self.attributes(attributes)
+
+    def _carry_tables(self) -> None:
+        """Tables that W&B may lack though it has their rows: their workers were killed, or had no key."""
+        if self._tables is None:
+            return
+        folders = [folder for folder in self._notebook.notes.folders if folder.mode == "offline"]
+        wandb_tables.keep_tables(self._run, self._tables)
+        wandb_tables.send_tables_again(self._run, self._tables, [each for each in folders if not each.tables_kept])
+        for folder in folders:
+            folder.tables_kept = True
+        self._notebook.save()
 
     def existing(self, next_step: int) -> Existing:
         """What earlier workers wrote at steps from `next_step` on.
@@ -480,6 +495,10 @@ class WandbSink:
     def look(self) -> None:
         """Count what can be read back now."""
         self._tally.update()
+        if self._tables is not None:
+            self._tables.tidy()
+            for reason in self._tables.refusals():
+                self._media.lose(REFUSED, "table", reason)
         if self._upload is not None:
             self._upload.want(self._tally.history, hurry=self._hurry)
 

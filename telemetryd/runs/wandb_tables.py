@@ -12,7 +12,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from telemetryd.runs import wandb_file
+from telemetryd.runs.notes import Folder
+from telemetryd.runs.table_artifacts import TableArtifacts
+
 log = logging.getLogger(__name__)
+
+_IN_ROWS = ("run_table", "wandb-run-incremental-table")
+"""Types of the artifacts that wandb makes of tables in rows."""
 
 
 def column_type(wire: dict[str, Any]) -> Any:
@@ -80,3 +87,67 @@ def increments_named_at(time_ns: int) -> Iterator[None]:
         yield
     finally:
         module.time = time
+
+
+def keep_tables(run: Any, kept: TableArtifacts) -> None:
+    """From here on the artifacts of tables in rows are written down before wandb-core gets them, and marked when W&B
+    has committed or refused them. Of an online run."""
+    interface = run._interface
+    deliver = interface._deliver_artifact
+
+    def keeping(request: Any) -> Any:
+        name = request.artifact.client_id
+        if request.artifact.type not in _IN_ROWS:
+            return deliver(request)
+        _write_down(kept, request)
+        handle = deliver(request)
+
+        async def wait() -> None:
+            try:
+                result = await handle.wait_async(timeout=None)
+            except Exception as error:  # noqa: BLE001 - wandb-core is gone, the next one gets it
+                log.info("table_open name=%s reason=%r", name, type(error).__name__)
+                return
+            said = result.response.log_artifact_response.error_message
+            if said:
+                kept.refused(said)
+            else:
+                kept.committed(name)
+
+        handle.asyncer.run_soon(wait, daemon=True)
+        return handle
+
+    interface._deliver_artifact = keeping
+
+
+def _write_down(kept: TableArtifacts, request: Any) -> None:
+    try:
+        kept.add(request.artifact.client_id, request.SerializeToString())
+    except OSError as error:
+        log.error("table_not_kept name=%s reason=%r", request.artifact.name, f"{error}: a kill may lose the table")
+
+
+def send_tables_again(run: Any, kept: TableArtifacts, folders: Iterable[Folder]) -> None:
+    """Hand the artifacts of tables over that earlier workers did not see committed; after `keep_tables`.
+
+    Those of `folders`, whose files were made offline, are written down first.
+    """
+    from wandb.proto import wandb_internal_pb2 as pb
+    from wandb.sdk.artifacts.staging import get_staging_dir
+
+    waiting = []
+    for data in kept.stored():
+        request = pb.LogArtifactRequest()
+        request.ParseFromString(data)
+        if kept.take(request.artifact.client_id, data):
+            waiting.append(request)
+    for folder in folders:
+        for record in wandb_file.records(folder.file):
+            if record.WhichOneof("record_type") == "artifact" and record.artifact.type in _IN_ROWS:
+                request = pb.LogArtifactRequest(artifact=record.artifact, staging_dir=get_staging_dir())
+                _write_down(kept, request)
+                waiting.append(request)
+    for request in waiting:
+        run._interface._deliver_artifact(request)
+    if waiting:
+        log.info("tables_sent_again count=%d", len(waiting))

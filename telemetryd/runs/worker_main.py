@@ -39,6 +39,7 @@ from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.predecessor import RunLock
 from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.rows import Late
+from telemetryd.runs.table_artifacts import TableArtifacts
 from telemetryd.runs.worker import Worker
 
 log = logging.getLogger("telemetryd.runs.worker_main")
@@ -112,6 +113,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             facts=ProcessFacts(process.lock.path.with_suffix(".facts"), reader, run, hello),
             on_stop=reports.stop_requested,
             sampled=options.sampled,
+            tables=TableArtifacts(process.lock.path.with_suffix(".artifacts")),
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks)

@@ -71,3 +71,22 @@ def test_increments_are_named_by_the_time_that_is_given(caplog: pytest.LogCaptur
         assert incremental_table_util.get_entry_name(table, "key") == "None-1700000000123.key"
     assert incremental_table_util.time is time
     assert not caplog.records
+
+
+def test_the_artifact_of_a_table_in_a_row_is_handed_over_where_we_keep_it() -> None:
+    from wandb.proto import wandb_internal_pb2 as pb
+    from wandb.sdk.artifacts.staging import get_staging_dir
+    from wandb.sdk.data_types import utils
+    from wandb.sdk.interface.interface_shared import InterfaceShared
+    from wandb.sdk.internal import incremental_table_util
+    from wandb.sdk.mailbox.mailbox_handle import MailboxHandle
+
+    assert callable(InterfaceShared._deliver_artifact)
+    assert callable(get_staging_dir)
+    assert callable(MailboxHandle.wait_async)
+    assert {"artifact", "staging_dir"} <= set(pb.LogArtifactRequest.DESCRIPTOR.fields_by_name)
+    assert {"client_id", "type"} <= set(pb.ArtifactRecord.DESCRIPTOR.fields_by_name)
+    assert "error_message" in pb.LogArtifactResponse.DESCRIPTOR.fields_by_name
+    made = {wandb_tables._IN_ROWS[0]: utils._log_table_artifact.__code__.co_consts}
+    assert all(kind in constants for kind, constants in made.items())
+    assert incremental_table_util.ART_TYPE == wandb_tables._IN_ROWS[1]

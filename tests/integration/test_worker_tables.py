@@ -114,3 +114,62 @@ def test_increments_of_killed_workers_reach_the_server_each_once(online: RunRig,
     numbers = sorted(name.partition("-")[0] for name in entries)
     assert numbers == ["1", "2", "3", "4", "5", "None"], standin.artifacts()
     assert run["config"]["_wandb"]["value"]["visualize"]["chart"]
+
+
+def changing(log: Log) -> None:
+    for number in range(3):
+        log({"t": client.Table(columns=["n"], data=[[number]])})
+
+
+def assert_every_row_has_its_table(standin: Standin) -> None:
+    """The versions of a table that is logged three times, each committed once, in the order of the rows naming them."""
+    named = [row["t"]["artifact_path"].split("/")[2].partition(":")[0] for row in standin.rows("r1")]
+    assert len(named) == 3
+    versions = {each["version"]: each["clients"] for each in standin.artifacts() if each["state"] == "COMMITTED"}
+    assert sorted(versions) == [0, 1, 2]
+    assert [name in versions[number] for number, name in enumerate(named)] == [True] * 3
+
+
+@pytest.mark.parametrize("where", ["graphql:CreateArtifact", "upload:artifact"])
+def test_tables_that_a_killed_worker_had_not_uploaded_are_committed_though_w_and_b_has_their_rows(
+    online: RunRig, standin: Standin, where: str
+) -> None:
+    online.add_run(RunSpec("r1", project="p"))
+    online.append(bodies(changing))
+    standin.hang(where)
+    worker = online.start()
+    worker.wait_for(control.Progress, lambda report: report.delivered == 3)
+    worker.kill()
+    standin.clear()
+    online.start().finish()
+    assert_every_row_has_its_table(standin)
+    assert not list(online.folder.rglob("*.artifacts")), "what is committed is not kept"
+
+
+def test_tables_logged_without_a_key_are_uploaded_once_there_is_one(
+    online: RunRig, standin: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    online.add_run(RunSpec("r1", project="p", mode="online"))
+    online.append(bodies(changing))
+    worker = online.start()
+    worker.wait_for(control.Progress, lambda report: report.delivered == 3)
+    worker.kill()
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    for _ in range(2):
+        worker = online.start()
+        worker.wait_for(control.Progress, lambda report: report.delivered == 3)
+        worker.kill()
+    online.start().finish()
+    assert_every_row_has_its_table(standin)
+
+
+def test_a_table_that_w_and_b_refuses_is_counted_as_lost_and_its_row_is_there(online: RunRig, standin: Standin) -> None:
+    online.add_run(RunSpec("r1", project="p"))
+    online.append(bodies(changing))
+    standin.graphql_error("CreateArtifact", message="no room for artifacts")
+    worker = online.start()
+    worker.wait_for(control.Progress, lambda report: report.media_lost.get("refused") == 3)
+    standin.clear()
+    worker.finish()
+    assert len(standin.rows("r1")) == 3

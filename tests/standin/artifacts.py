@@ -103,6 +103,7 @@ class Artifacts:
                 }  # fmt: skip
             doc["wanted_aliases"] = [*doc.get("wanted_aliases", ()), *(a["alias"] for a in given.get("aliases") or [])]
             doc["tags"] = sorted({*doc["tags"], *(tag["tagName"] for tag in given.get("tags") or [])})
+            doc["clients"] = sorted({*doc.get("clients", ()), *filter(None, [given.get("clientID")])})
             self.store.put("artifact", doc["id"], doc)
             if doc["state"] == "COMMITTED":
                 self.alias(sequence, sequence["members"].index(doc["id"]), doc["wanted_aliases"])

@@ -101,7 +101,8 @@ class Standin:
         return self._get(self.files(run)[name]["url"])
 
     def artifacts(self) -> list[Doc]:
-        """Artifacts: name, type, state, version, aliases, digest, metadata, contents (the manifest's), used_by …"""
+        """Artifacts: name, type, state, version, aliases, digest, metadata, contents (the manifest's), used_by, clients
+        (the client ids it was made with) …"""
         return self.ask("artifacts")
 
     def collections(self) -> list[Doc]:
