@@ -89,4 +89,4 @@ def test_the_artifact_of_a_table_in_a_row_is_handed_over_where_we_keep_it() -> N
     assert "error_message" in pb.LogArtifactResponse.DESCRIPTOR.fields_by_name
     made = {wandb_tables._IN_ROWS[0]: utils._log_table_artifact.__code__.co_consts}
     assert all(kind in constants for kind, constants in made.items())
-    assert incremental_table_util.ART_TYPE == wandb_tables._IN_ROWS[1]
+    assert wandb_tables._IN_ROWS[1] == incremental_table_util.ART_TYPE
