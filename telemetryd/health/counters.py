@@ -42,6 +42,11 @@ KNOWN: dict[str, str] = {
     "samples_published": "values that run workers handed to wandb",
     "samples_dropped": "values lost on the way: the daemon or a run worker did not take them",
     "gpu_events": "faults of GPUs and their driver: XID, ECC, lost, hung, back again",
+    "health_raised": "troubles that health rules found, each once per episode; `status` has them by rule",
+    "health_cleared": "those that were over again",
+    "health_alerts": "alerts of runs that came of them; W&B may hold some back for their wait",
+    "post_mortems": "post-mortems of crashed training processes saved with their runs",
+    "health_untold": "what could not be told to a run: it was over, or the inbox was full",
     "inboxes_moved_aside": "damaged inbox databases moved aside at start",
     "inboxes_put_back": "removed inbox databases made anew from what the open file held",
 }

@@ -1,6 +1,7 @@
 """What happened, newest last: faults of GPUs, and whatever else a person should hear of. Told by `telemetryd status`.
 
-Kept in memory; the log has all of them. Thread-safe.
+What a health rule finds is an event whose `kind` is the rule's name, and until it is over also *active*: one for each
+rule and subject (a GPU, a path, a run). Kept in memory; the log has all of them. Thread-safe.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from telemetryd.limits import EVENTS_KEPT, EVENTS_SHOWN
+from telemetryd.settings.rules import RULES
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Events:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._active: dict[tuple[str, str], Event] = {}
+        self._raised = dict.fromkeys((rule.name for rule in RULES), 0)
 
     def add(self, event: Event) -> None:
         """Keep an event; the oldest goes when there are too many."""
@@ -59,3 +63,33 @@ class Events:
     def as_list(self) -> list[dict[str, Any]]:
         """The newest, as `status` tells them."""
         return [event.as_map() for event in self.all()[-EVENTS_SHOWN:]]
+
+    # Health rules.
+
+    def raise_(self, rule: str, subject: str, event: Event, *, lasts: bool) -> None:
+        """A rule found something: count it, and keep it as active where it `lasts` until `clear`. The event itself is
+        added apart, for there may be one for each run. Raises KeyError on a rule that does not exist."""
+        with self._lock:
+            self._raised[rule] += 1
+            if lasts:
+                self._active[rule, subject] = event
+
+    def clear(self, rule: str, subject: str) -> bool:
+        """It is over; whether it was active."""
+        with self._lock:
+            return self._active.pop((rule, subject), None) is not None
+
+    def active(self) -> list[tuple[str, str, Event]]:
+        """(rule, subject, event) of everything that is not over, oldest first."""
+        with self._lock:
+            return [(rule, subject, event) for (rule, subject), event in self._active.items()]
+
+    def raised(self) -> dict[str, int]:
+        """How often each rule has found something since the daemon's start, by the rule's name; all rules are there."""
+        with self._lock:
+            return dict(self._raised)
+
+    def health_map(self) -> dict[str, Any]:
+        """As `status` tells it."""
+        active = [{"rule": rule, "subject": subject, **event.as_map()} for rule, subject, event in self.active()]
+        return {"active": active[-EVENTS_SHOWN:], "raised": self.raised()}

@@ -112,6 +112,7 @@ class Questions:
             "counters": self._counters.as_map(),
             "components": self._health.as_map(),
             "events": self._events.as_list(),
+            "health": self._events.health_map(),
         }
 
     def _artifacts_map(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from telemetryd.settings import limits
 from telemetryd.settings.families import parse_period, parse_periods
+from telemetryd.settings.rules import parse_rules
 from telemetryd.settings.values import (
     parse_bool,
     parse_bytes,
@@ -145,6 +146,27 @@ FIELDS: tuple[Field, ...] = (
         "TELEMETRYD_NODE_LABEL", "--node-label", "NAME|auto|off",
         "what tells this node's samples from those of others in one run, as wandb's `x_label`: auto is the host's name"
         " when the job has several nodes",
+    ),
+    Field(
+        "health", "rules", parse_rules, "", "as in health.md",
+        "TELEMETRYD_HEALTH", "--health", "RULE=on|off|N,…",
+        "health rules switched on or off, or given another threshold, as in disk=95,no_progress=off (health.md)",
+    ),
+    Field(
+        "health_alerts", "choice", parse_choice("on", "off"), "on", "on",
+        "TELEMETRYD_HEALTH_ALERTS", "--health-alerts", "on|off",
+        "whether what a health rule finds becomes an alert of the run in W&B, besides its event",
+    ),
+    Field(
+        "health_alert_wait_s", "duration", parse_duration(limits.HEALTH_ALERT_WAIT_MAX_S), limits.HEALTH_ALERT_WAIT_S,
+        "30 min",
+        "TELEMETRYD_HEALTH_ALERT_WAIT_S", "--health-alert-wait", "S",
+        "between two alerts of the same rule of one run",
+    ),
+    Field(
+        "post_mortem", "choice", parse_choice("on", "off"), "on", "on",
+        "TELEMETRYD_POST_MORTEM", "--post-mortem", "on|off",
+        "whether files about the end of a training process that crashed are saved with its run (health.md)",
     ),
 )  # fmt: skip
 """In the order of the documentation."""

@@ -35,3 +35,13 @@ MAX_WORKERS = 16
 
 MAX_WORKERS_MAX = 256
 """Beyond this a typing error is likelier than a machine with the memory for it."""
+
+HEALTH_DURATION_MIN_S = 5.0
+HEALTH_DURATION_MAX_S = 7 * 24 * 3600.0
+"""The shortest and longest threshold of a health rule that is a duration; below it samples say too little."""
+
+HEALTH_ALERT_WAIT_S = 1800.0
+"""Between two alerts of one rule and run: W&B sends each by mail and to Slack."""
+
+HEALTH_ALERT_WAIT_MAX_S = 7 * 24 * 3600.0
+"""The longest wait that can be set."""

@@ -29,3 +29,7 @@ class DaemonSettings:
     sample_all_gpus: bool
     sample_paths: str
     node_label: str
+    health: str
+    health_alerts: str
+    health_alert_wait_s: float
+    post_mortem: str
