@@ -203,6 +203,41 @@ EVENTS_SHOWN = 50
 DESCRIPTORS_LOOKED_AT = 4000
 """Of one process, to recognise that it holds a session's journal; a client opens that early."""
 
+# Health.
+TAIL_MAX_CHARS = 64 << 10
+TAIL_SESSIONS_MAX = 256
+"""Output that is remembered of one session, and of how many: what a person reads of the last lines, and 16 MiB."""
+
+EXIT_GRACE_S = 3.0
+"""How long after a session was lost its process's exit cause may come: the kernel's word, or the launcher's."""
+
+HEALTH_LOOK_S = 1.0
+"""How often rules are looked at that time alone moves."""
+
+OOM_COUNT_AGE_S = 5.0
+"""How old the count of OOM kills may be that an exit is compared with: kills of long before are others'."""
+
+STACKS_TIMEOUT_S = 20.0
+"""py-spy takes a second; on a machine that swaps, more."""
+
+STACKS_MAX_BYTES = 256 << 10
+"""Of stacks that are kept: some thousand frames."""
+
+STACKS_PROCESSES_MAX = 16
+"""Processes of one run whose stacks are taken: a node's ranks."""
+
+POST_MORTEM_SAMPLES_BYTES = 512 << 10
+"""The samples in a post-mortem: five minutes of a host with two GPUs, one of a host with eight; the newest are kept."""
+
+POST_MORTEMS_MAX = 8
+"""Post-mortems of one run: when all ranks of a job die, the first ones have the cause."""
+
+EVENT_QUIET_S = 600.0
+"""Events of one kind and GPU that are so far apart are episodes of their own."""
+
+HEALTH_PLACES_MAX = 1000
+"""Paths whose file system is remembered."""
+
 # Artifacts.
 ARTIFACT_ERROR_MAX_CHARS = 2000
 """Of a reason that is kept and told: a server's whole error page helps nobody."""

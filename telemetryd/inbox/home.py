@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from telemetryd.errors import AlreadyServingError, InboxUnavailableError, PlaceError
+from telemetryd.inbox.tails import Tails
 from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Home:
         """`reclaim` is called before the file returns: makes sure that the folder is there and still this process's.
         It may raise OSError, PlaceError, and AlreadyServingError when the folder is another's by now."""
         self.path = path
+        self.tails = Tails()
+        """What sessions printed last, as any of the connections took it in."""
         self.returns = 0
         """How often the file was put back."""
         self._reclaim = reclaim

@@ -12,6 +12,7 @@ Every method must run inside `Database.transaction()`.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,11 @@ from telemetryd.errors import GapError, SessionClaimError, UnknownSessionError
 from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.survey import add_losses, survey
+from telemetryd.inbox.tails import Tails
 from telemetryd.limits import EARLY_OUTPUT_KEPT_NS, EARLY_OUTPUT_MAX_BYTES, SQLITE_INT_MAX
+
+DAEMON = "daemon"
+"""Stands for a session in what the daemon itself says; no session has such a name."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
@@ -54,9 +59,10 @@ class Kept:
 class Intake:
     """Sessions and their records, on one connection."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tails: Tails | None = None) -> None:
         self._database = database
         self._artifacts = Artifacts(database)
+        self._tails = tails
 
     def hello(self, hello: Hello, now_ns: int) -> Greeted:
         """Create or find the session and its run.
@@ -190,6 +196,8 @@ class Intake:
         )
         for artifact in seen.artifacts if run_id is not None else ():
             self._artifacts.take(run_id, session, artifact, time.time_ns())
+        if self._tails is not None:
+            self._tails.add(session, seen.output)
         if seen.end is not None:
             self._end(session, seen.end)
         trimmed = self._trim_early_output(session) if run_id is None else 0
@@ -225,6 +233,19 @@ class Intake:
                 (found[0], session, framing.frame(records.encode(records.Gone(now_ns)), 0)),
             )
         return changed > 0, found[0]
+
+    def tell(self, run_id: int, said: Sequence[records.Record]) -> bool:
+        """The daemon itself has something to say in a run, behind everything that is stored of it; False, and nothing
+        is, when the run is not open."""
+        found = self._database.row("SELECT state FROM runs WHERE run_id = ?", (run_id,))
+        if found is None or found[0] != "open":
+            return False
+        body = b"".join(framing.frame(records.encode(record), number) for number, record in enumerate(said))
+        self._database.execute(
+            "INSERT INTO batches (run_id, session, first, last, rows, body) VALUES (?, ?, 0, ?, 0, ?)",
+            (run_id, DAEMON, len(said) - 1, body),
+        )
+        return True
 
     def acked(self, session: str) -> int:
         """The last record kept of a session. Raises UnknownSessionError."""

@@ -53,6 +53,18 @@ class RunState:
         return self.last_batch > self.cursor
 
 
+@dataclass(frozen=True)
+class Departed:
+    """A training session of an open run that is over. `hello` is msgpack of messages.Hello."""
+
+    session: str
+    run_id: int
+    key: str
+    hello: bytes
+    end: SessionEnd
+    launch: str | None
+
+
 class Progress:
     """Runs on their way out, on one connection."""
 
@@ -189,6 +201,36 @@ class Progress:
             "SELECT s.run_id, r.key, s.hello FROM sessions s JOIN runs r ON r.run_id = s.run_id"
             " WHERE s.state = 'open' AND s.role = 'train' ORDER BY s.rowid"
         )
+
+    def departed(self) -> list[Departed]:
+        """Training sessions that are over, of the present lives of open runs, in the order they came."""
+        rows = self._database.rows(
+            "SELECT s.session, s.run_id, r.key, s.hello, s.state, s.exit_code, s.implicit_end, s.launch FROM sessions s"
+            " JOIN runs r ON r.run_id = s.run_id AND r.life = s.life"
+            " WHERE r.state = 'open' AND s.role = 'train' AND s.state <> 'open' ORDER BY s.rowid"
+        )
+        return [
+            Departed(session, run_id, key, hello, SessionEnd(state, code, bool(implicit)), launch)
+            for session, run_id, key, hello, state, code, implicit, launch in rows
+        ]
+
+    def launch_ended(self, launch: str | None) -> tuple[bool, int | None]:
+        """(whether a launch's launcher is over or there is none, the exit code that it told)."""
+        console = self._console(launch)
+        return (True, None) if console is None else (console.state != "open", console.exit_code)
+
+    def records_by_run(self) -> dict[int, int]:
+        """How many records of each open run were kept, of launchers too: it rises with whatever is said."""
+        rows = self._database.rows(
+            "SELECT r.run_id, COALESCE(SUM(s.acked), 0) FROM runs r JOIN sessions s ON s.run_id = r.run_id"
+            " WHERE r.state = 'open' GROUP BY r.run_id"
+        )
+        return {int(run_id): int(records) for run_id, records in rows}
+
+    def sessions_of(self, run_id: int) -> list[str]:
+        """All sessions of a run, launchers too, in the order they came."""
+        rows = self._database.rows("SELECT session FROM sessions WHERE run_id = ? ORDER BY rowid", (run_id,))
+        return [session for (session,) in rows]
 
     def count_open_sessions(self) -> int:
         """How many sessions are open, launchers included."""

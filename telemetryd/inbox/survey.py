@@ -1,12 +1,12 @@
 """What a payload of records holds, told in one walk over it. Pure.
 
 Rows are counted by their first bytes; only the few records that are no rows are decoded, to spot those that the daemon
-itself acts on (Losses, End, artifacts). Checksums of rows are left to the run worker.
+itself acts on (Losses, End, artifacts, output). Checksums of rows are left to the run worker.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -26,6 +26,7 @@ class Survey:
     losses: dict[str, int]
     end: records.End | None
     artifacts: list[records.Artifact | records.Staged]
+    output: list[records.Output] = field(default_factory=list)
 
 
 def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
@@ -43,6 +44,7 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
     losses: dict[str, int] = {}
     end: records.End | None = None
     artifacts: list[records.Artifact | records.Staged] = []
+    output: list[records.Output] = []
     data = bytes(view) if not isinstance(payload, bytes) else payload  # slices of bytes compare fastest
     while position < stop:
         body = position + HEADER_BYTES
@@ -65,13 +67,15 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
                     end = record
                 elif isinstance(record, (records.Artifact, records.Staged)):
                     artifacts.append(record)
+                elif isinstance(record, records.Output):
+                    output.append(record)
         else:
             start = after
         position = after
         sequence += 1
     if sequence != last + 1:
         raise MalformedError(f"{sequence - first} records where the batch says {first} to {last}")
-    return Survey(start, rows, losses, end, artifacts)
+    return Survey(start, rows, losses, end, artifacts, output)
 
 
 def _notice(body: bytes, crc: int, sequence: int) -> records.AnyRecord | None:

@@ -66,6 +66,14 @@ class Sampled(_Frame, tag="sampled"):
     dropped: int = 0
 
 
+class LossSeen(_Frame, tag="loss"):
+    """A metric that stands for the loss is not finite at this step, or is again."""
+
+    name: str
+    step: int
+    value: float
+
+
 class Trouble(_Frame, tag="trouble"):
     """Delivery does not go on by itself. `permanent` False: the worker tries again; True: somebody must act."""
 
@@ -126,7 +134,7 @@ class Stop(_Frame, tag="stop"):
     within_s: float
 
 
-Report = Started | Progress | Sampled | Trouble | Recovered | StopRequested | ArtifactState | Finished
+Report = Started | Progress | Sampled | LossSeen | Trouble | Recovered | StopRequested | ArtifactState | Finished
 Order = Wake | Finish | Samples | Stop
 
 _encoder = msgspec.msgpack.Encoder()

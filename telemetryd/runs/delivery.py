@@ -48,6 +48,7 @@ from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
 from telemetryd.runs.ledger_summary import rank_summary
 from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
+from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import blob_refs, is_rich
 from telemetryd.runs.ranks import Call, Ranks
@@ -91,6 +92,7 @@ class Delivery:
         *,
         late: Late = "keep",
         rank_policy: str = "main",
+        losses: LossWatch | None = None,
     ) -> None:
         state = msgspec.msgpack.decode(snapshot, type=_State) if snapshot else _State()
         self._sink = sink
@@ -122,6 +124,9 @@ class Delivery:
         self._alerts_left = 0
         self._ends: Collection[int] = ()
         self._flushes: Collection[int] = ()
+        self._loss_watch = losses or LossWatch()
+        self.losses_seen: list[tuple[str, int, float]] = []
+        """(metric, step, value) of losses that were found not to be finite, or to be again; for the caller to take."""
 
     def resume(
         self, starting_step: int, there: Existing, ends: Collection[int] = (), flushes: Collection[int] = ()
@@ -323,6 +328,7 @@ class Delivery:
             self._blobs.drop(refs)
             log.error("row_refused step=%d calls=%d reason=%r", row.step, row.calls, str(error))
             return
+        self.losses_seen += [(name, row.step, value) for name, value in self._loss_watch.look(row.data)]
         self._blobs.used(refs, number)
         self._unconfirmed.append((number, row.calls))
         self._steps_left.clear()

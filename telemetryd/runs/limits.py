@@ -224,3 +224,6 @@ PIECE_BYTES = 512 << 10
 
 TICKET_IDLE_S = 120.0
 """A restored file that nobody asks on for is removed: a client asks several times a second."""
+
+LOSS_NAMES_MAX = 10_000
+"""Names of metrics of which is remembered whether they are losses; runs have some hundreds."""

@@ -312,6 +312,8 @@ class Worker:
         return self._progress() != self._reported
 
     def _report(self, *, final: bool = False) -> None:
+        while self._delivery.losses_seen:
+            self._reports.send(control.LossSeen(*self._delivery.losses_seen.pop(0)))
         now = time.monotonic()
         if not final and now - self._reported_at_s < PROGRESS_INTERVAL_S:
             return

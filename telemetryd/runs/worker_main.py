@@ -30,6 +30,7 @@ from telemetryd.runs import control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import PredecessorError, SinkError
 from telemetryd.runs.limits import STOP_GRACE_S
+from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.kinds import KINDS
@@ -58,6 +59,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
     parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
     parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
+    parser.add_argument("--losses", default="", help="metrics that stand for a loss: NAME:NAME, * matches anything")
     return parser.parse_args(arguments)
 
 
@@ -116,7 +118,8 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             tables=TableArtifacts(process.lock.path.with_suffix(".artifacts")),
         )
         notes = notebook.notes
-        delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks)
+        delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,
+                            losses=LossWatch(options.losses))  # fmt: skip
 
         def settle_again() -> None:
             process.lock.hold_on(process.temp_dir)

@@ -113,6 +113,43 @@ class CgroupReader:
         return values
 
 
+class OomKills:
+    """How many processes of one process's control group the kernel has killed for want of memory. Can be read after the
+    process is gone, while its group is there."""
+
+    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
+        """Opens the count; where there is none it is never told."""
+        folders = CgroupReader(pid, proc)._folders()
+        unified, memory = folders.get(""), folders.get("memory")
+        files = [
+            folder / name for folder, name in ((unified, "memory.events"), (memory, "memory.oom_control")) if folder
+        ]
+        self._fd = -1
+        for file in files:
+            try:
+                self._fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+                break
+            except OSError:
+                continue
+
+    def read(self) -> int | None:
+        """The count, None where it cannot be told."""
+        if self._fd < 0:
+            return None
+        try:
+            text = os.pread(self._fd, 4096, 0).decode("ascii", "replace")
+        except OSError:  # the group was removed
+            return None
+        counts = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+        return int(counts["oom_kill"]) if counts.get("oom_kill", "").isdigit() else None
+
+    def close(self) -> None:
+        """Close the count."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
 def pressure(folder: Path, prefix: str, suffix: str = "") -> dict[str, float | None]:
     """PSI files of a cgroup, or of /proc/pressure: percent of the last ten seconds."""
     values: dict[str, float | None] = {}

@@ -1,4 +1,6 @@
-"""The health rules as data, and the setting that switches them and moves their thresholds: "disk=95, no_progress=off".
+"""The health rules as data, and the setting that switches them and moves their thresholds:
+
+    disk=95, no_progress=off, gpu_memory=99/5min        the last: over 99 % for five minutes
 
 docs/health.md has this table; /metrics and `telemetryd status` count by these names.
 """
@@ -131,14 +133,36 @@ def parse_rules(value: Any) -> str:
     return ",".join(f"{name}={_told(name, given)}" for name, given in pairs)
 
 
-def thresholds(text: str) -> dict[str, float | str | None]:
-    """The threshold of every rule that is on; None for one that has none. `text` is what `parse_rules` gives."""
+@dataclass(frozen=True)
+class Limit:
+    """A rule that is on: its threshold (None where it has none), and for how long that must be exceeded."""
+
+    rule: Rule
+    threshold: float | str | None
+    lasting_s: float
+
+    @property
+    def number(self) -> float:
+        """A threshold that is a number. Raises TypeError for one that is none."""
+        if not isinstance(self.threshold, float):
+            raise TypeError(f"the threshold of {self.rule.name} is no number")
+        return self.threshold
+
+    @property
+    def clear(self) -> float:
+        """The value at which an episode is over: as far below the threshold, in proportion, as the rule says."""
+        assert isinstance(self.rule.threshold, float)
+        return self.number * (self.rule.clear or 0.0) / self.rule.threshold
+
+
+def limits_of(text: str) -> dict[str, Limit]:
+    """Every rule that is on, by name. `text` is what `parse_rules` gives."""
     given = dict(part.split("=", 1) for part in text.split(",") if part)
-    found: dict[str, float | str | None] = {}
+    found: dict[str, Limit] = {}
     for rule in RULES:
         said = given.get(rule.name, "on" if rule.on else "off")
         if said != "off":
-            found[rule.name] = rule.threshold if said == "on" else _value(rule, said)
+            found[rule.name] = _limit(rule, said)
     return found
 
 
@@ -152,10 +176,23 @@ def _told(name: str, given: Any) -> str:
     if isinstance(given, bool) or str(given).lower() in ("on", "off", "true", "false"):
         return "on" if str(given).lower() in ("on", "true") else "off"
     try:
-        value = _value(rule, given)
+        limit = _limit(rule, given)
     except ValueError as error:
         raise ValueError(f"gives {name} a threshold that {error}") from None
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    value = f"{limit.threshold:g}" if isinstance(limit.threshold, float) else str(limit.threshold)
+    return value if limit.lasting_s == rule.lasting_s else f"{value}/{limit.lasting_s:g}"
+
+
+def _limit(rule: Rule, given: Any) -> Limit:
+    if given == "on":
+        return Limit(rule, rule.threshold, rule.lasting_s)
+    if rule.unit == KEYS or not isinstance(given, str) or "/" not in given:
+        return Limit(rule, _value(rule, given), rule.lasting_s)
+    value, _, lasting = given.partition("/")
+    if not rule.lasting_s:
+        raise ValueError("does not have to last: there is no '/'")
+    lasting_s = amounts.duration_s(lasting, maximum_s=limits.HEALTH_DURATION_MAX_S)
+    return Limit(rule, _value(rule, value), lasting_s)
 
 
 def _value(rule: Rule, given: Any) -> float | str:
@@ -180,11 +217,11 @@ def _value(rule: Rule, given: Any) -> float | str:
     raise ValueError("does not exist: it is on or off")
 
 
-def describe(rule: Rule, threshold: float | str | None = None) -> str:
-    """A threshold (the default one when None) as a person writes it; "-" where the rule has none."""
-    value = rule.threshold if threshold is None else threshold
+def describe(rule: Rule) -> str:
+    """The default threshold as a person writes it; "" where the rule has none."""
+    value = rule.threshold
     if rule.unit == DURATION and isinstance(value, float):
         return f"{value / 60:g}min" if value % 60 == 0 else f"{value:g}s"
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value) if value is not None else "-"
+    return str(value or "")

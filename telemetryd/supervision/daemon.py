@@ -39,12 +39,14 @@ from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACU
 from telemetryd.reception import endpoint
 from telemetryd.reception.keys import Keyring
 from telemetryd.reception.reception import Reception
+from telemetryd.settings.rules import limits_of
 from telemetryd.supervision import leftovers, state_folder
 from telemetryd.supervision.api_process import ApiProcess
 from telemetryd.supervision.sampling import Sampling
 from telemetryd.supervision.shutdown import Shutdown
 from telemetryd.supervision.supervisor import Supervisor
 from telemetryd.supervision.undertaker import Undertaker
+from telemetryd.supervision.watchdog import Watchdog
 from telemetryd.supervision.worker_process import WORKER_COMMAND
 
 log = logging.getLogger(__name__)
@@ -91,6 +93,14 @@ class ServeSettings(Protocol):
     def sample_paths(self) -> str: ...  # noqa: D102
     @property
     def node_label(self) -> str: ...  # noqa: D102
+    @property
+    def health(self) -> str: ...  # noqa: D102
+    @property
+    def health_alerts(self) -> str: ...  # noqa: D102
+    @property
+    def health_alert_wait_s(self) -> float: ...  # noqa: D102
+    @property
+    def post_mortem(self) -> str: ...  # noqa: D102
 
 
 def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
@@ -188,7 +198,7 @@ class Daemon:
             self._deliveries,
             lambda run_id, important: self._reception.run_changed(run_id, important=important),
             self._selector,
-            lambda: {*self.sampling.pids(), *self._api.pids()},
+            lambda: {*self.sampling.pids(), *self._api.pids(), *self.watchdog.pids()},
             lambda: self._undertaker.poke(),
             self._events,
         )
@@ -201,6 +211,18 @@ class Daemon:
             self._events,
             self._selector,
         )
+        self.watchdog = Watchdog(
+            settings,
+            self._inbox,
+            home.tails,
+            self.sampling,
+            self._supervisor.step_of,
+            self._events,
+            self._counters,
+            self.records_came,
+            lambda: self._undertaker.poke(),
+        )
+        self._supervisor.guard = self.watchdog
         self._undertaker = Undertaker(
             home,
             settings.spool_dir,
@@ -278,6 +300,7 @@ class Daemon:
             finally:
                 self._api.close()
                 self._undertaker.close()
+                self.watchdog.close()
                 self.sampling.close()
                 self._supervisor.close()
                 self._reception.close()
@@ -354,6 +377,7 @@ class Daemon:
             self._heed_returns()
             self._supervisor.look(now_s, self._shutdown)
             news, self._sessions_news = self._sessions_news, False
+            self.watchdog.look(now_s, sessions_changed=news)
             self.sampling.look(now_s, sessions_changed=news)
             self._inbox.database.give_back(INBOX_VACUUM_PAGES)
             if not self._shutdown.draining and self._may_leave(now_s):
@@ -429,6 +453,8 @@ def _worker_options(settings: ServeSettings) -> list[str]:
     options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
     if settings.sampling != "off":
         options.append("--sampled")
+    if (losses := limits_of(settings.health).get("loss_not_finite")) is not None:
+        options += ["--losses", str(losses.threshold)]
     if settings.endpoint.startswith("ipc:"):
         options.append("--trust-paths")
     return options

@@ -13,7 +13,7 @@ import logging
 import random
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -110,6 +110,11 @@ class Sampling:
             health.set(COMPONENT, State.STOPPED, "switched off (--sampling)")
         elif settings.sampling == "runs":
             health.set(COMPONENT, State.OK, "waits for a run")
+
+    @property
+    def watched(self) -> Mapping[int, Watched]:
+        """The runs that are sampled, by their number."""
+        return self._watched
 
     def pids(self) -> list[int]:
         """The processes that are ours to reap."""
@@ -292,7 +297,7 @@ class Sampling:
     def _happened(self, event: Event) -> None:
         """Tie an event to the runs that it concerns, and make it known."""
         self._counters.add("gpu_events")
-        concerned = [watched for watched in self._watched.values() if _concerns(event, watched, self.machine)]
+        concerned = [watched for watched in self._watched.values() if concerns(event, watched, self.machine)]
         none: list[Watched | None] = [None]
         for watched in concerned or none:
             uuid = event.uuid
@@ -329,7 +334,7 @@ class Sampling:
             self._health.set(COMPONENT, State.STOPPED)
 
 
-def _concerns(event: Event, watched: Watched, machine: Machine) -> bool:
+def concerns(event: Event, watched: Watched, machine: Machine) -> bool:
     """An event of a card concerns those who use one of its instances, too; one of the driver everybody with a GPU."""
     if event.uuid is None or event.uuid in watched.panel.ordinals:
         return bool(watched.panel.ordinals) or event.uuid is None

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -59,6 +60,34 @@ COMPONENT = "workers"
 _DELETE_SLICES_PER_TURN = 16
 
 
+class Guard(Protocol):
+    """What the supervisor asks of whoever watches over the health of runs (watchdog.py)."""
+
+    def may_close(self, run_id: int) -> bool:
+        """Whether a run all of whose sessions are over may be closed now. Raises InboxError."""
+
+    def slow_because(self, run: str, rank: int) -> str:
+        """Why a rank is likely to be slow; empty where nothing tells."""
+
+    def loss_seen(self, run_id: int, key: str, report: control.LossSeen) -> None:
+        """A run's worker saw a loss that is not finite, or is again."""
+
+
+class Unguarded:
+    """Nobody watches."""
+
+    def may_close(self, run_id: int) -> bool:
+        """Any time."""
+        return True
+
+    def slow_because(self, run: str, rank: int) -> str:
+        """Nothing tells."""
+        return ""
+
+    def loss_seen(self, run_id: int, key: str, report: control.LossSeen) -> None:
+        """So be it."""
+
+
 class Supervisor:
     """The runs and their workers."""
 
@@ -82,7 +111,8 @@ class Supervisor:
         artifact's content is not needed any more. `spared` are children that are somebody else's. A slow rank becomes
         one of `events`."""
         self._events = events or Events()
-        self._stragglers = Stragglers()
+        self.guard: Guard = Unguarded()
+        self._stragglers = Stragglers(lambda run, rank: self.guard.slow_because(run, rank))
         self._spared = spared
         self._artifact_ended = artifact_ended
         self._inbox = inbox
@@ -219,6 +249,8 @@ class Supervisor:
         waited_s = now_s - keeper.idle_since_s
         if waited_s < ARRIVAL_GRACE_S and is_awaited(self._inbox.database, self._spool_dir, run.key):
             return
+        if not self.guard.may_close(run.run_id):
+            return
         closed = self._inbox.progress.close(
             run.run_id, lambda sessions, console: closing_code(sessions, console, waited_s)
         )
@@ -326,6 +358,9 @@ class Supervisor:
         if isinstance(report, control.Sampled):
             self._counters.add("samples_published", report.published)
             self._counters.add("samples_dropped", report.dropped)
+            return
+        if isinstance(report, control.LossSeen):
+            self.guard.loss_seen(run_id, keeper.run.key, report)
             return
         important = True
         if isinstance(report, control.Started):
