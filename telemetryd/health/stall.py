@@ -27,6 +27,8 @@ WORKS_WINDOW_S, WORKS_SHARE_PERCENT = 10.0, 30.0
 """It works when it was seen to in this share of the samples of this window: a garbage collection now and then is no
 work."""
 
+_USES = "gpu_process_memory_bytes["
+
 SAMPLES_MISSING_S = 30.0
 """Samples that are older are as good as none."""
 
@@ -40,6 +42,7 @@ class Stall:
         self._sampled_s: float | None = None
         self._spins: dict[str, bool] = {}
         self._gpu_works: dict[str, bool] = {}
+        self._uses: set[str] = set()
         self._share = Share(WORKS_WINDOW_S, covered=0.0)
         self.over = False
 
@@ -60,14 +63,15 @@ class Stall:
         self._gpu_works[uuid] = used >= GPU_WORKS_PERCENT and not spins
 
     def processes(self, values: Mapping[str, float], now_s: float) -> None:
-        """A sample of its process tree."""
+        """A sample of its process tree, or of the GPUs that its processes use."""
+        self._uses |= {name[len(_USES) : -1] for name in values if name.startswith(_USES)}
         cpu = values.get("tree_cpu_percent")
         if cpu is None:
             return
         if self._sampled_s is None or now_s - self._sampled_s > SAMPLES_MISSING_S:
             self._alive_s = max(self._alive_s, now_s)  # what was before, nobody saw
         self._sampled_s = now_s
-        works = any(self._gpu_works.values()) or (cpu >= CPU_WORKS_PERCENT and not any(self._spins.values()))
+        works = self._any(self._gpu_works) or (cpu >= CPU_WORKS_PERCENT and not self.spinning)
         share = self._share.feed(works, now_s)
         if share is not None and share >= WORKS_SHARE_PERCENT:
             self._alive_s = max(self._alive_s, now_s)
@@ -75,7 +79,11 @@ class Stall:
     @property
     def spinning(self) -> bool:
         """Whether one of its GPUs spins."""
-        return any(self._spins.values())
+        return self._any(self._spins)
+
+    def _any(self, gpus: Mapping[str, bool]) -> bool:
+        """Of those that it uses, as far as the driver tells; of all that it sees where that tells nothing."""
+        return any(held for uuid, held in gpus.items() if uuid in self._uses or not self._uses)
 
     def still_s(self, now_s: float) -> float:
         """For how long there has been no sign of life."""

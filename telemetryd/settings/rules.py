@@ -71,14 +71,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gpu_throttled", "A GPU is slowed down by heat or power",
-        "share of the last two minutes in which heat, the power supply or the hardware's own protection lowered a GPU's"
-        " clocks", "the 1 Hz samples of the GPU", PERCENT, 50.0, 10.0, 0.0, 120.0,
+        "share of this time in which heat, the power supply or the hardware's own protection lowered a GPU's"
+        " clocks", "the 1 Hz samples of the GPU", PERCENT, 50.0, 10.0, 120.0, 5.0,
         advice="look at cooling, neighbours and power supply of the machine; `nvidia-smi -q -d PERFORMANCE` tells more",
     ),
     Rule(
         "gpu_power_capped", "A GPU is slowed down by its power limit",
-        "share of the last two minutes in which the power limit held a GPU's clock below 60 % of its highest",
-        "the 1 Hz samples of the GPU", PERCENT, 50.0, 10.0, 0.0, 120.0,
+        "share of this time in which the power limit held a GPU's clock below 60 % of its highest",
+        "the 1 Hz samples of the GPU", PERCENT, 50.0, 10.0, 120.0, 5.0,
         advice="`nvidia-smi -q -d POWER` shows the limit; somebody may have lowered it",
     ),
     Rule(

@@ -91,7 +91,7 @@ def _report(crash: Crash) -> dict[str, Any]:
 def _samples(readings: Iterable[Reading]) -> bytes:
     lines: list[bytes] = []
     size = 0
-    for reading in reversed(list(readings)):
+    for reading in sorted(readings, key=lambda reading: reading.time_ns, reverse=True):
         values = {name: round(value, 4) for name, value in reading.values.items() if math.isfinite(value)}
         line = json.dumps({"time": _time(reading.time_ns), "scope": reading.scope, **values}).encode() + b"\n"
         size += len(line)

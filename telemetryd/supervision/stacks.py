@@ -1,5 +1,7 @@
-"""The stacks of training processes by py-spy, where it is installed: a program that reads another process's memory. It is asked not to pause the process: one that hangs stands still anyway, and one that does not is not to be
-held up. Never waits: started, and looked at until it has ended.
+"""The stacks of training processes by py-spy, where it is installed: a program that reads another process's memory.
+
+It is asked not to pause the process: one that hangs stands still anyway, and one that does not is not to be held up.
+Never waits: started, and looked at until it has ended.
 """
 
 from __future__ import annotations
