@@ -38,6 +38,7 @@ def show(answer: dict[str, Any]) -> None:
     _artifacts(console, answer.get("artifacts") or {})
     _sessions(console, answer)
     _components(console, answer.get("components") or {})
+    _active(console, (answer.get("health") or {}).get("active") or [])
     _events(console, answer.get("events") or [])
     _counters(console, answer.get("counters") or {})
 
@@ -206,6 +207,18 @@ def _components(console: Console, components: dict[str, Any]) -> None:
     for name, status in components.items():
         if status.get("reason"):
             console.print(f"  [yellow]![/] {escape(name)}: {escape(str(status['reason']))}")
+
+
+def _active(console: Console, active: list[dict[str, Any]]) -> None:
+    """What health rules have found and is not over."""
+    if not active:
+        return
+    console.print("\n[dim]amiss now[/]")
+    for event in active[-_EVENTS_SHOWN:]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(event.get("time_ns", 0)) / 1e9))
+        where = ", ".join(str(event[word]) for word in ("run", "uuid") if event.get(word))
+        console.print(f"  [red]{escape(str(event.get('rule', '?')))}[/] {escape(str(event.get('message', '')))}")
+        console.print(f"    [dim]since {since}  {escape(where)}[/]")
 
 
 def _events(console: Console, events: list[dict[str, Any]]) -> None:
