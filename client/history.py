@@ -152,18 +152,20 @@ class History:
             else:
                 self._run_inside(place)
 
-    def place_now(self, known: Place | None) -> Place | None:
-        """The row that a call with commit=False would go to now: `known`, if it is that one, else a new place, for
-        which the stream has an Await. None when the run takes no more."""
+    def place_now(self, known: Place | None, key: str) -> Place | None:
+        """The row that a call with commit=False would go to now: `known`, if it is that one, else a new place. The
+        stream has an Await there for the value of `key`. None when the run takes no more."""
         with self._lock:
             if self._off is not None:
                 return None
             if self._is_busy():
                 raise RuntimeError("a hook ran within a log call of its own thread")
             if known is not None and known.step == self.steps.next:
+                awaited = encode(Await(known.number, key))
+                self._run_inside(lambda: self._append(awaited, is_row=False))
                 return known
             self._awaits += 1
-            number, awaited = self._awaits, encode(Await(self._awaits))
+            number, awaited = self._awaits, encode(Await(self._awaits, key))
             found: list[Place] = []
 
             def place() -> None:

@@ -10,6 +10,7 @@ Keys, bins and counts are wandb's: `gradients/<name>` and `parameters/<name>`, 6
 Invariants
 * A hook copies and returns: no histogram, no `item()`, no wait for a device. The copy of a tensor on a device is queued
   on its own stream; the thread computes there, on a stream of its own, behind an event.
+* Each value's Await is in the journal before its copy is made: a copy that dies with the process is counted as lost.
 * At most WATCH_PENDING_MAX_BYTES of copies wait; a tensor beyond that is left out, counted and told.
 * torch is the program's: it is found in sys.modules, and only this module and histograms.py touch it.
 """
@@ -218,7 +219,7 @@ class Fills:
                 return None
             if self._pending_bytes and self._pending_bytes + size > WATCH_PENDING_MAX_BYTES:
                 raise WatchedTooMuchError(f"{key} is left out: {self._pending_bytes >> 20} MiB wait for histograms")
-            place = self._history.place_now(self._step.place if self._step is not None else None)
+            place = self._history.place_now(self._step.place if self._step is not None else None, key)
             if place is None:  # finished or forked
                 return None
             if self._step is None or self._step.place is not place:

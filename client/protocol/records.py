@@ -159,10 +159,12 @@ class Await(Record, tag="awt"):
     """Values of the row that is open here are still being computed (since 1.2).
 
     The session's rows from here on wait until Arrived tells the same `number`; rows that fill it do not. Numbers are
-    the session's own and count up.
+    the session's own and count up. One comes for each value, with its `key`; from the second on it changes nothing but
+    what is counted as lost when the session ends without the value.
     """
 
     number: int
+    key: str = ""
 
 
 class Arrived(Record, tag="arv"):

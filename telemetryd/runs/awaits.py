@@ -40,6 +40,8 @@ class _Mark:
     number: int
     open: bool = True
     early: list[Taken] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    """Of values that have not come."""
 
 
 @dataclass(slots=True)
@@ -49,13 +51,19 @@ class _Lane:
     size_bytes: int = 0
 
     def add(self, taken: Taken) -> None:
-        mark = self.marks.get(taken.record.fills or 0) if isinstance(taken.record, Row) else None
+        row = taken.record if isinstance(taken.record, Row) else None
+        mark = self.marks.get(row.fills or 0) if row is not None else None
         taken = taken._replace(body=bytes(taken.body))
         self.size_bytes += len(taken.body)
-        if mark is not None:
+        if row is not None and mark is not None:
+            mark.keys.difference_update(row.data)
             mark.early.append(taken)
         else:
             self.waiting.append(taken)
+
+    def expected(self) -> int:
+        """How many announced values have not come."""
+        return sum(len(mark.keys) for mark in self.marks.values() if mark.open)
 
     def released(self) -> Iterator[Taken]:
         """What stands behind no open Await any more, oldest first; it is taken out."""
@@ -82,6 +90,8 @@ class Awaits:
     def __init__(self, held_max_bytes: int = AWAIT_HELD_MAX_BYTES) -> None:
         self._held_max_bytes = held_max_bytes
         self._lanes: dict[str, _Lane] = {}
+        self.unfinished = 0
+        """Values that sessions which have ended had announced, and that never came."""
 
     @property
     def holding(self) -> bool:
@@ -93,9 +103,12 @@ class Awaits:
         lane = self._lanes.get(session)
         if isinstance(record, Await):
             lane = self._lanes.setdefault(session, lane or _Lane())
-            if record.number not in lane.marks:
+            mark = lane.marks.get(record.number)
+            if mark is None:
                 lane.marks[record.number] = mark = _Mark(record.number)
                 lane.waiting.append(mark)
+            if record.key:
+                mark.keys.add(record.key)
         elif lane is None or isinstance(record, Output | Clock):
             if not isinstance(record, Arrived):
                 yield Taken(session, record, body)
@@ -106,6 +119,7 @@ class Awaits:
             if not lane.waiting:
                 del self._lanes[session]
         elif isinstance(record, End | Gone):
+            self.unfinished += lane.expected()
             yield from self.give_up(session)
             yield Taken(session, record, body)
         else:
@@ -122,6 +136,11 @@ class Awaits:
             for mark in lane.marks.values():
                 mark.open = False
             yield from lane.released()
+
+    def end(self) -> Iterator[Taken]:
+        """The run is over, and with it every session: nothing more comes."""
+        self.unfinished += sum(lane.expected() for lane in self._lanes.values())
+        yield from self.give_up_all()
 
     def give_up_all(self, but: str | None = None) -> Iterator[Taken]:
         """Wait for nothing any more, except in the session `but`."""

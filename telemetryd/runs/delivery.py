@@ -165,6 +165,8 @@ class Delivery:
         """Media values lost by reason, since the run began; their rows are delivered without them."""
         lost = dict(self._media_lost_before)
         add_losses(lost, self._sink.media_lost())
+        if self._awaits.unfinished:
+            add_losses(lost, {"unfinished": self._awaits.unfinished})
         return lost
 
     @property
@@ -255,7 +257,7 @@ class Delivery:
 
     def end(self) -> None:
         """The run ends after the last batch taken: write what was open or held."""
-        self._work_all(self._awaits.give_up_all())
+        self._work_all(self._awaits.end())
         self._call(self.ranks.finish())
         for row in self.rows.finish():
             self._write(row)

@@ -280,3 +280,42 @@ def test_online_every_media_file_reaches_the_server_though_workers_are_killed(
         assert name in files, name
         local = next(iter(short_path.glob(f"wandb/run-*/files/{name}")))
         assert standin.read_file("media", name) == local.read_bytes()
+
+
+def test_histograms_of_watch_that_die_with_training_are_counted_and_their_rows_kept(
+    daemon: Daemon, short_path: Path
+) -> None:
+    require_module("torch")
+    script = program(
+        short_path,
+        """
+        import threading
+        import torch
+        from client import histograms
+        net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+        def batch(i):
+            net(torch.ones(5, 3)).square().sum().backward()
+            run.log({"i": i})
+        run.watch(net, log="all", log_freq=1, idx=0)
+        batch(0)
+        while sum(key.startswith(("gradients", "parameters")) for key in dict(run.summary)) < 8:
+            time.sleep(0.01)
+        compute, left = histograms.histogram, iter(range(3))
+        def stuck(copy):
+            next(left, None) is None and threading.Event().wait()
+            return compute(copy)
+        histograms.histogram = stuck
+        batch(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        OFFLINE,
+    )
+    assert script.wait(90) == -signal.SIGKILL, script.told()
+    run = finished(daemon)
+    stored = rows(short_path)
+    assert [row["i"] for row in stored.values()] == [0, 1]
+    there = [sum("/" in key for key in row) for row in stored.values()]
+    assert there[0] == 8
+    assert run["media_lost"] == {"unfinished": 8 - there[1]}
+    assert run["offered"] == run["delivered"] + sum(run["dropped"].values())
+    assert run["media_lost"]["unfinished"] >= 5

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.protocol.records import AnyRecord, Arrived, Await, Config, End, Output, Record, Row
+from client.protocol.records import AnyRecord, Arrived, Await, Config, End, Gone, Output, Record, Row
 from telemetryd.runs.awaits import Awaits
 from telemetryd.runs.rows import FinishedRow, RowAssembly
 
@@ -104,3 +104,15 @@ def test_sessions_do_not_wait_for_each_other() -> None:
     assert list(awaits.take("a", row, b"")) == []
     assert [taken.session for taken in awaits.give_up("a")] == ["a"]
     assert list(awaits.give_up("c")) == []
+
+
+def test_values_that_had_not_come_when_their_session_died_are_counted() -> None:
+    sent = [Await(1, "a"), Await(1, "b"), Row(0, 1, {"a": 1}, False, fills=1), Row(0, 2, {"loss": 1}), Arrived(1)]
+    sent += [Await(2, "a"), Await(2, "b"), Await(2, "c"), Row(1, 3, {"b": 1, "c": 1}, False, fills=2)]
+    sent += [Row(1, 4, {"loss": 2}), Gone(5)]
+    found, awaits = through(sent)
+    assert [record for record in found if isinstance(record, Row)] == [r for r in sent if isinstance(r, Row)]
+    assert awaits.unfinished == 1  # "b" of the first Await has no histogram: its Arrived says that nothing more comes
+    assert not awaits.holding
+    found, awaits = through(sent[:-1])  # where no Gone comes, the run's end says it
+    assert (awaits.unfinished, [taken.record for taken in awaits.end()], awaits.unfinished) == (0, [sent[-2]], 1)

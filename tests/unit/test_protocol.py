@@ -58,6 +58,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "pins": records.Pins(["lr"]),
     "saved": records.Saved("a/b.txt", "live", ["/w/a/b.txt", 7, 9], b"text"),
     "await": records.Await(2),
+    "await_key": records.Await(2, "gradients/0.weight"),
     "arrived": records.Arrived(2),
     "losses": records.Losses({"spool_full": 3}),
     "hello_rank": messages.Hello(
