@@ -50,6 +50,11 @@ def is_numpy_scalar(value: Any) -> bool:
     return _is_a(value, "numpy", "generic")
 
 
+def is_numpy(value: Any) -> bool:
+    """Whether it is a numpy array: asked first where most are, because what is asked next costs as much as a copy."""
+    return _is_a(value, "numpy", "ndarray")
+
+
 def is_torch(value: Any) -> bool:
     """Whether it is a torch tensor or a subclass of one."""
     return _is_a(value, "torch", "Tensor")
@@ -63,7 +68,7 @@ def _is_foreign(value: Any) -> bool:
 
 def is_array(value: Any) -> bool:
     """Whether it is an array or tensor of one of the libraries."""
-    return _is_a(value, "numpy", "ndarray") or is_torch(value) or _is_foreign(value)
+    return is_numpy(value) or is_torch(value) or _is_foreign(value)
 
 
 def scalar(value: Any) -> Any:
@@ -169,7 +174,7 @@ def is_large(value: Any) -> bool:
     """Whether it has so many bytes, of numbers that `contents` takes, that it does not belong into a row."""
     if is_torch(value):
         return value.numel() * value.element_size() > LARGE_RECORD_BYTES and not value.is_complex()
-    if not _is_a(value, "numpy", "ndarray"):
+    if not is_numpy(value):
         return False  # of another library: converted first
     return value.nbytes > LARGE_RECORD_BYTES and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
 
@@ -184,7 +189,9 @@ def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], No
 
     Raises TypeError where its elements are no real numbers. Nothing is copied before the buffer is written.
     """
-    if is_torch(value):
+    if is_numpy(value):
+        pass
+    elif is_torch(value):
         value = _host_tensor(value)
         if str(value.dtype) not in _TORCH_DTYPES:
             raise TypeError(f"a tensor of {value.dtype} cannot be part of a media value: give real numbers")

@@ -62,7 +62,9 @@ class Image(BatchableMedia):
         if file_type and file_type not in FILE_TYPES:
             raise ValueError(f"file_type must be one of {FILE_TYPES}")
         captured: Part
-        if figures.is_matplotlib(data):
+        if tensors.is_numpy(data):
+            mode, captured = self._pixels(data, mode, file_type)
+        elif figures.is_matplotlib(data):
             captured = figures.drawn(data, file_type or "png")
         elif pictures.is_picture(data):
             captured = pictures.capture(data)
@@ -72,19 +74,20 @@ class Image(BatchableMedia):
             self._args["layout"] = "CHW"
             captured = arrays.capture(data)
         else:
-            if hasattr(data, "numpy"):
-                data = data.numpy()
-            if data.ndim > 2:
-                data = data.squeeze()
-            mode = mode or self.guess_mode(data, file_type)
-            if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
-                raise TypeError(f"Cannot handle this data type: an array of shape {list(data.shape)} is no image")
-            captured = arrays.capture(data)
+            mode, captured = self._pixels(data.numpy() if hasattr(data, "numpy") else data, mode, file_type)
         self._args["data_or_path"] = captured
         if mode is not None:
             self._args["mode"] = mode
         if file_type:
             self._args["file_type"] = file_type
+
+    def _pixels(self, data: Any, mode: str | None, file_type: str | None) -> tuple[str, Part]:
+        if data.ndim > 2:
+            data = data.squeeze()
+        mode = mode or self.guess_mode(data, file_type)
+        if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
+            raise TypeError(f"Cannot handle this data type: an array of shape {list(data.shape)} is no image")
+        return mode, arrays.capture(data)
 
     def _describe(self, caption: Any, grouping: Any, classes: Any, boxes: Any, masks: Any) -> None:
         if caption is not None:
