@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from client.ledger import NOTHING, Ledger
 from client.protocol.messages import Report
 
+_EXTRAS = {
+    "encoder_missing": "media",
+    "encoder_missing_molecules": "molecules",
+    "encoder_missing_plots": "plots",
+}
+"""What to install beside the daemon, by the reason of a loss."""
+
 
 def media_lost_text(lost: dict[str, int]) -> str:
     """What was lost of media values, and what to do where a package is missing."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))
-    missing = "; pip install 'telemetryd[media]' beside the daemon" if "encoder_missing" in lost else ""
+    extras = ",".join(sorted(extra for reason, extra in _EXTRAS.items() if reason in lost))
+    missing = f"; pip install 'telemetryd[{extras}]' beside the daemon" if extras else ""
     return f"{sum(lost.values()):,} media values lost ({reasons}){missing}; their rows were kept"
 
 

@@ -86,7 +86,8 @@ class Molecule(BatchableMedia):
             chem = sys.modules.get("rdkit.Chem")
             if chem is None or not isinstance(data_or_path, chem.rdchem.Mol):
                 raise TypeError("Data must be file name or an rdkit.Chem.rdchem.Mol object")
-            source = Part("rdkit", data=Payload.of(data_or_path.ToBinary()))
+            properties = chem.PropertyPickleOptions.AllProps  # the name stands in the file
+            source = Part("rdkit", data=Payload.of(data_or_path.ToBinary(properties)))
         return cls._computed(
             "Molecule.from_rdkit",
             data_or_path=source,

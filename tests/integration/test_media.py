@@ -187,7 +187,8 @@ def test_a_missing_package_costs_the_value_names_the_extra_and_is_counted(
 ) -> None:
     lacking = short_path / "lacking"
     lacking.mkdir()
-    (lacking / "soundfile.py").write_text("raise ImportError('No module named soundfile')")
+    for module in ("soundfile", "rdkit", "sklearn"):
+        (lacking / f"{module}.py").write_text(f"raise ImportError('No module named {module}')")
     path = os.pathsep.join([str(lacking), *filter(None, [os.environ.get("PYTHONPATH")])])
     stopped_daemon.start(env={"PYTHONPATH": path})
     script = program(
@@ -195,6 +196,9 @@ def test_a_missing_package_costs_the_value_names_the_extra_and_is_counted(
         """
         for i in range(3):
             run.log({"clip": client.Audio(np.zeros(100), 100), "image": client.Image(pixels(i)), "loss": i})
+        chart = client.plot.roc_curve([0, 1], [[0.9, 0.1], [0.2, 0.8]])
+        molecule = client.Molecule.from_smiles("CCO")
+        run.log({"structure": molecule, "roc": chart, "loss": 3, "image": client.Image(pixels(3))})
         report = run.finish(timeout_s=80)
         print(report.media_lost, report.delivered)
         """,
@@ -202,13 +206,14 @@ def test_a_missing_package_costs_the_value_names_the_extra_and_is_counted(
     )
     assert script.wait(90) == 0, script.told()
     run = finished(stopped_daemon)
-    assert run["media_lost"] == {"encoder_missing": 3}
-    assert (run["delivered"], run["dropped"]) == (3, {})
-    assert "{'encoder_missing': 3} 3" in script.told()
-    assert "pip install 'telemetryd[media]'" in script.told()
+    assert run["media_lost"] == {"encoder_missing": 3, "encoder_missing_molecules": 1, "encoder_missing_plots": 1}
+    assert (run["delivered"], run["dropped"]) == (4, {})
+    assert "'encoder_missing': 3" in script.told()
+    assert "pip install 'telemetryd[media,molecules,plots]'" in script.told()
     stored = rows(short_path)
-    assert [(row["loss"], "clip" in row) for row in stored.values()] == [(0, False), (1, False), (2, False)]
-    assert [picture(short_path, row["image"]) for row in stored.values()] == [0, 1, 2]
+    assert [row["loss"] for row in stored.values()] == [0, 1, 2, 3]
+    assert not any({"clip", "structure", "roc"} & row.keys() for row in stored.values())
+    assert [picture(short_path, row["image"]) for row in stored.values()] == [0, 1, 2, 3]
     logs = "".join(log.read_text() for log in (stopped_daemon.state_dir / "workers").glob("*.log"))
     assert logs.count("media_lost key='clip'") == 1, "said once, counted each time"
     status = subprocess.run(
@@ -219,7 +224,7 @@ def test_a_missing_package_costs_the_value_names_the_extra_and_is_counted(
         timeout=60,
         check=False,
     )
-    assert "3 media values lost" in status.stdout.replace("\n", " ")
+    assert "5 media values lost" in status.stdout.replace("\n", " ")
 
 
 def test_over_tcp_the_bytes_come_along(short_path: Path, tmp_path: Path) -> None:

@@ -17,13 +17,21 @@ from typing import Any, Protocol
 from client.protocol.records import BlobRef, Media
 from telemetryd.runs import wandb_private, wandb_tables
 from telemetryd.runs.media.door import is_wandb_error, is_wandb_table
-from telemetryd.runs.media.errors import BYTES_MISSING, ENCODER_MISSING, REFUSED, UNKNOWN_KIND, MediaLostError
+from telemetryd.runs.media.errors import (
+    BYTES_MISSING,
+    ENCODER_MISSING,
+    MOLECULES_MISSING,
+    REFUSED,
+    UNKNOWN_KIND,
+    MediaLostError,
+)
 from telemetryd.runs.media.table_log import TableLog
 from telemetryd.runs.wire_values import revive
 
 log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'telemetryd[media]'"
+INSTALL_MOLECULES = "pip install 'telemetryd[molecules]'"
 _LOST = object()
 CHARTS = frozenset({"CustomChart", "Visualize", "pr_curve", "roc_curve"})
 """Kinds that are a table and its drawing."""
@@ -182,8 +190,9 @@ class MediaBuilder:
             lazy = isinstance(error, AttributeError) and "LazyModule" in str(error)  # its second import fails like this
             missing = lazy or isinstance(error, ImportError) or (is_wandb_error(error) and "install" in str(error))
             if missing:
-                install = "pip install rdkit" if "rdkit" in str(error) else INSTALL
-                return self.lose(ENCODER_MISSING, key, f"{error}; {install} beside the daemon")
+                if "rdkit" in str(error):
+                    return self.lose(MOLECULES_MISSING, key, f"{error}; {INSTALL_MOLECULES} beside the daemon")
+                return self.lose(ENCODER_MISSING, key, f"{error}; {INSTALL} beside the daemon")
             return self.lose(REFUSED, key, f"{type(error).__name__}: {error}")
 
     def lose(self, reason: str, key: str, text: str) -> object:

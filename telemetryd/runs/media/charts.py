@@ -6,7 +6,7 @@ from typing import Any
 
 from telemetryd.runs.media import door
 from telemetryd.runs.media.builder import MediaBuilder
-from telemetryd.runs.media.errors import ENCODER_MISSING, REFUSED, MediaLostError
+from telemetryd.runs.media.errors import PLOTS_MISSING, REFUSED, MediaLostError
 
 INSTALL = "pip install 'telemetryd[plots]'"
 
@@ -45,7 +45,7 @@ def _curve(name: str, arguments: dict[str, Any]) -> Any:
         chart = getattr(door.plot(), name)(**arguments)
     except Exception as error:
         if isinstance(error, ImportError) or door.is_wandb_error(error):
-            raise MediaLostError(ENCODER_MISSING, f"{error}; {INSTALL} beside the daemon") from error
+            raise MediaLostError(PLOTS_MISSING, f"{error}; {INSTALL} beside the daemon") from error
         raise
     if chart is None:
         raise MediaLostError(REFUSED, f"wandb.plot.{name} made no chart of its arguments")
