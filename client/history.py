@@ -161,8 +161,7 @@ class History:
             if self._is_busy():
                 raise RuntimeError("a hook ran within a log call of its own thread")
             if known is not None and known.step == self.steps.next:
-                awaited = encode(Await(known.number, key))
-                self._run_inside(lambda: self._append(awaited, is_row=False))
+                self.emit(Await(known.number, key))
                 return known
             self._awaits += 1
             number, awaited = self._awaits, encode(Await(self._awaits, key))
