@@ -200,6 +200,9 @@ EVENTS_KEPT = 500
 EVENTS_SHOWN = 50
 """Events that the daemon remembers, and how many of them `status` tells; an answer may take 1 MiB."""
 
+EVENT_KINDS_MAX = 300
+"""Kinds of events that are counted apart, each XID as one: a closed list of some tens, and NVIDIA's numbers."""
+
 DESCRIPTORS_LOOKED_AT = 4000
 """Of one process, to recognise that it holds a session's journal; a client opens that early."""
 

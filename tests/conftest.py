@@ -88,6 +88,7 @@ def isolated(short_path: Path, no_leaks: None, monkeypatch: pytest.MonkeyPatch) 
     (short_path / "runs").mkdir()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(short_path / "cache" / "torchinductor"))
     monkeypatch.setenv("TELEMETRYD_RAISE", "1")
+    monkeypatch.setenv("TELEMETRYD_HTTP", "off")  # its port is one for the machine; tests of it choose their own
     monkeypatch.setenv(leaks.MARK, str(short_path))
     return short_path
 

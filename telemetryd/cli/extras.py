@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from telemetryd.errors import MissingExtraError
 
-DAEMON_EXTRA = {"wandb": "wandb", "psutil": "psutil", "pynvml": "nvidia-ml-py", "rich": "rich"}
+DAEMON_EXTRA = {"wandb": "wandb", "psutil": "psutil", "pynvml": "nvidia-ml-py", "rich": "rich",
+                "prometheus_client": "prometheus-client"}  # fmt: skip
 """Module → distribution of what `telemetryd[daemon]` brings."""
 
 INSTALL = "pip install 'telemetryd[daemon]'"

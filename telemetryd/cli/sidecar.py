@@ -98,7 +98,7 @@ class Sidecar:
                     "-m",
                     "telemetryd",
                     "serve",
-                    *serve_flags(replace(self.settings, exit_when_idle=True)),
+                    *serve_flags(private(self.settings)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -230,6 +230,12 @@ class Sidecar:
         """Leave a daemon that lives on to itself."""
         if self._process is not None and self._process.poll() is None:
             self._process.returncode = 0  # or the interpreter warns that the process is still running
+
+
+def private(settings: DaemonSettings) -> DaemonSettings:
+    """The settings of a daemon of one's own: it leaves when idle, and leaves the HTTP port that operators look at to
+    the machine's daemon, unless it was given one."""
+    return replace(settings, exit_when_idle=True, http="off" if settings.http == "auto" else settings.http)
 
 
 def serve_flags(settings: DaemonSettings) -> list[str]:

@@ -66,7 +66,7 @@ def _console() -> Console:
 
 
 def _places(console: Console, daemon: dict[str, Any]) -> None:
-    for name in ("state_dir", "spool_dir"):
+    for name in ("state_dir", "spool_dir", "http"):
         if place := daemon.get(name):
             console.print(f"  [dim]{name.removesuffix('_dir'):<6} {escape(str(place))}[/]")
 

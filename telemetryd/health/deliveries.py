@@ -6,7 +6,7 @@ Kept in memory only: after a restart every run that is not finished is `starting
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 RANKS_KEPT = 200
@@ -21,6 +21,14 @@ class Delivery:
     trouble: str | None = None
 
 
+@dataclass(frozen=True)
+class Newest:
+    """The newest row that a run's worker has written: its step, and some of its plain values."""
+
+    step: int | None = None
+    values: dict[str, float | str] = field(default_factory=dict)
+
+
 class Deliveries:
     """The delivery state of runs by their number, shared between supervisor and reception."""
 
@@ -29,6 +37,7 @@ class Deliveries:
         self._runs: dict[int, Delivery] = {}
         self._stops: set[int] = set()
         self._ranks: dict[int, dict[str, Any]] = {}
+        self._newest: dict[int, Newest] = {}
 
     def set(self, run_id: int, state: str, trouble: str | None = None) -> bool:
         """Note a run's state; True when that is a change."""
@@ -65,6 +74,18 @@ class Deliveries:
         """What is known of a run's ranks; empty for one without."""
         with self._lock:
             return self._ranks.get(run_id, {})
+
+    def set_newest(self, run_id: int, newest: Newest) -> None:
+        """Keep a run's newest row; it stays when the run is finished."""
+        with self._lock:
+            self._newest[run_id] = newest
+            for oldest in list(self._newest)[:-RANKS_KEPT]:
+                del self._newest[oldest]
+
+    def newest(self, run_id: int) -> Newest:
+        """A run's newest row, as far as it is known."""
+        with self._lock:
+            return self._newest.get(run_id, Newest())
 
     def forget(self, run_id: int) -> None:
         """Drop what is known of a run that is finished."""

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from telemetryd.limits import EVENTS_KEPT, EVENTS_SHOWN
+from telemetryd.limits import EVENT_KINDS_MAX, EVENTS_KEPT, EVENTS_SHOWN
 from telemetryd.settings.rules import RULES
 
 
@@ -49,16 +49,26 @@ class Events:
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._active: dict[tuple[str, str], Event] = {}
         self._raised = dict.fromkeys((rule.name for rule in RULES), 0)
+        self._counts: dict[tuple[str, int | None], int] = {}
 
     def add(self, event: Event) -> None:
         """Keep an event; the oldest goes when there are too many."""
         with self._lock:
             self._events.append(event)
+            what = event.kind, event.code
+            if what not in self._counts and len(self._counts) >= EVENT_KINDS_MAX:
+                what = event.kind, None
+            self._counts[what] = self._counts.get(what, 0) + 1
 
     def all(self) -> list[Event]:
         """Those that are kept, oldest first."""
         with self._lock:
             return list(self._events)
+
+    def counts(self) -> dict[tuple[str, int | None], int]:
+        """How often each kind of event happened since the daemon's start, XIDs by their number."""
+        with self._lock:
+            return dict(self._counts)
 
     def as_list(self) -> list[dict[str, Any]]:
         """The newest, as `status` tells them."""

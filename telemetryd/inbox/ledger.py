@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from telemetryd.inbox import lag
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.survey import add_losses
 from telemetryd.limits import NAME_MAX_BYTES
@@ -186,6 +187,10 @@ class Ledger:
             add_losses(account.dropped, dropped)
             processes.append(ProcessAccount(session, hello, state, account))
         return processes
+
+    def oldest_waiting_ns(self, run_id: int) -> int | None:
+        """When the run's oldest row that is not confirmed was logged: see lag.py."""
+        return lag.oldest_ns(self._database, run_id)
 
     def of_launch(self, launch: str) -> list[RunAccount]:
         """The runs that sessions of a launch write to."""

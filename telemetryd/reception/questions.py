@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,7 @@ class Questions:
         events: Events,
         identity: dict[str, Any],
         retire: Callable[[], None],
+        machine: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._ledger = ledger
         self._progress = progress
@@ -71,13 +73,14 @@ class Questions:
         self._events = events
         self._identity = identity
         self._retire = retire
+        self._machine = machine
 
     def answer(self, kind: str, args: dict[str, Any]) -> dict[str, Any]:
         """The result of a question. Raises QuestionError, and InboxError when the inbox cannot be read."""
         if kind == "ping":
             return dict(self._identity)
         if kind == "status":
-            return self._status()
+            return self._status(processes=args.get("processes") is not False)
         if kind == "run":
             return self._run(_text(args, "key"))
         if kind == "launch":
@@ -89,14 +92,18 @@ class Questions:
             return {}
         raise QuestionError(f"unknown question {kind[:40]!r}: this daemon answers {', '.join(KINDS)}")
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, *, processes: bool) -> dict[str, Any]:
         total = self._ledger.total()
         runs = self._ledger.listed(STATUS_FINISHED_RUNS)[-ANSWER_RUNS_MAX:]
-        room = ANSWER_PROCESSES_MAX
+        machine = self._machine()
+        of_runs = machine.pop("runs", {})
+        room = ANSWER_PROCESSES_MAX if processes else 0
         maps = []
         for run in reversed(runs):
             maps.append(self._run_map(run, room))
             room -= len(maps[-1]["processes"])
+            if values := of_runs.get(str(run.run_id)):
+                maps[-1]["machine"] = values
         maps.reverse()
         return {
             "daemon": dict(self._identity),
@@ -113,6 +120,7 @@ class Questions:
             "components": self._health.as_map(),
             "events": self._events.as_list(),
             "health": self._events.health_map(),
+            "machine": machine,
         }
 
     def _artifacts_map(self) -> dict[str, Any]:
@@ -164,7 +172,16 @@ class Questions:
         told = {"key": run.key, **report, "processes": [process.as_map() for process in found]}
         if ranks := self._deliveries.ranks(run.run_id):
             told["ranks"] = ranks
+        newest = self._deliveries.newest(run.run_id)
+        told |= {"step": newest.step, "newest": newest.values, "lag_s": self._lag_s(run)}
         return told
+
+    def _lag_s(self, run: RunAccount) -> float | None:
+        """The age of the run's oldest row that is not confirmed; 0 without one, None where it cannot be told."""
+        if run.account.pending <= 0:
+            return 0.0
+        oldest_ns = self._ledger.oldest_waiting_ns(run.run_id)
+        return None if oldest_ns is None else max(0.0, round((time.time_ns() - oldest_ns) / 1e9, 3))
 
     def report(self, session: str, run: RunAccount) -> Report:
         """How a run stands, for a session that writes to it."""

@@ -21,6 +21,7 @@ from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
+from telemetryd.health.pulse import Pulse
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.content import DOWNLOADS_NAME, Places
 from telemetryd.inbox.home import Home
@@ -79,6 +80,8 @@ class Reception:
         artifact_max_bytes: int,
         ask_api: Callable[[bytes, Ask], bool],
         keyring: Keyring | None = None,
+        machine: Callable[[], dict[str, Any]] = dict,
+        pulse: Pulse | None = None,
     ) -> None:
         """Bind the endpoint, which must have been claimed. Raises PlaceError or AlreadyServingError."""
         self._home = home
@@ -90,6 +93,8 @@ class Reception:
         self._deliveries = deliveries
         self._events = events
         self._ask_api = ask_api
+        self._machine = machine
+        self._pulse = pulse or Pulse()
         self._content = ContentDesk(
             home, places, home.path.parent / DOWNLOADS_NAME, artifact_max_bytes, self._counters, self.answer
         )
@@ -134,17 +139,7 @@ class Reception:
             inbox.close()
 
     def _serve(self, inbox: Inbox) -> None:
-        questions = Questions(
-            inbox.ledger,
-            inbox.progress,
-            inbox.artifacts,
-            self._health,
-            self._counters,
-            self._deliveries,
-            self._events,
-            self._identity,
-            self._listener.retire_asked,
-        )
+        questions = self.questions(inbox)
         desk = Desk(
             inbox,
             self._sessions,
@@ -161,6 +156,7 @@ class Reception:
         while not self._end:
             self._socket.wait(self._wait_s(time.monotonic()))
             self._bell.silence()
+            self._pulse.beat(COMPONENT)
             try:
                 self._turn(desk, inbox, questions)
                 failures = 0
@@ -281,6 +277,21 @@ class Reception:
         return self._ask_api(connection, ask) if ask.kind == "api" else self._content.take(connection, ask)
 
     # For other threads.
+
+    def questions(self, inbox: Inbox) -> Questions:
+        """What answers questions from an inbox connection of the caller's."""
+        return Questions(
+            inbox.ledger,
+            inbox.progress,
+            inbox.artifacts,
+            self._health,
+            self._counters,
+            self._deliveries,
+            self._events,
+            self._identity,
+            self._listener.retire_asked,
+            self._machine,
+        )
 
     def answer(self, connection: bytes, answer: Answer) -> None:
         """The answer to a question that was deferred."""

@@ -47,6 +47,7 @@ class Progress(_Frame, tag="progress"):
     cursor). `late` counts late rows kept. `ranks` are the figures of a distributed run's ranks (ranks.py).
     `step` is the newest step that was seen.
     `media_lost` counts media values lost by reason, of rows that were delivered without them.
+    `newest` are some plain values of the newest row, for people to look at.
     """
 
     cursor: int
@@ -57,6 +58,7 @@ class Progress(_Frame, tag="progress"):
     ranks: dict[str, Any] = {}
     step: int | None = None
     media_lost: dict[str, int] = {}
+    newest: dict[str, float | str] = {}
 
 
 class Sampled(_Frame, tag="sampled"):

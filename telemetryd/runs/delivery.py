@@ -18,6 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -118,6 +119,8 @@ class Delivery:
         """(number of the row among those written here, its calls), oldest first."""
         self._checkpoints: deque[_Checkpoint] = deque()
         self._checkpoint_rows = 0
+        self.newest_row: dict[str, Any] = {}
+        """The data of the row that was written last."""
         self._there = Existing()
         self._steps_left: deque[int] = deque()
         self._outputs_left = 0
@@ -317,6 +320,7 @@ class Delivery:
 
     def _write(self, row: FinishedRow) -> None:
         self._checkpoint_rows += 1
+        self.newest_row = row.data
         refs = blob_refs(row.data) if is_rich(row.data) else []
         if self._is_there(row.step):
             self._confirmed_calls += row.calls

@@ -106,6 +106,10 @@ PREDECESSOR_WAIT_S = 10.0
 """How long a killed worker or wandb-core may take to go. SIGKILL acts at once unless the process is stuck in the
 kernel; then nothing may read or write its run's file, and the worker gives up to be started again."""
 
+NEWEST_VALUES_MAX = 12
+NEWEST_TEXT_MAX_CHARS = 60
+"""Values of the newest row that `telemetryd top` can show: what fits beside a run, in some hundred bytes a report."""
+
 SAMPLES_WAITING_MAX = 600
 """Samples of the machine that wait while the worker starts or is stuck in wandb: some minutes of eight GPUs."""
 

@@ -30,6 +30,7 @@ from telemetryd.runs.limits import (
     READ_MAX_BYTES,
     UNCONFIRMED_MAX_ROWS,
 )
+from telemetryd.runs.newest import newest_values
 from telemetryd.runs.notes import Notebook
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.sink import Sink
@@ -306,6 +307,7 @@ class Worker:
             delivery.ranks.view(),
             max(0, delivery.rows.next_step - 1),
             delivery.media_lost,
+            newest_values(delivery.newest_row),
         )
 
     def _unreported(self) -> bool:

@@ -64,9 +64,9 @@ DISK = _metrics(
     ("disk_free_inodes", "inodes", "disk.{label}.freeInodes", "statvfs of the path", "files that can be made", _G,
      False),
     ("disk_read_mb", "mebibytes", "disk.{label}.in", "psutil.disk_io_counters",
-     "read from the device since sampling began", _G, False),
+     "read from the device since sampling began", _C, False),
     ("disk_written_mb", "mebibytes", "disk.{label}.out", "psutil.disk_io_counters",
-     "written to the device since sampling began", _G, False),
+     "written to the device since sampling began", _C, False),
     ("disk_busy_percent", "percent", "disk.{label}.busyPercent", "psutil.disk_io_counters",
      "time in which the device had requests", _G, False),
 )  # fmt: skip
@@ -74,15 +74,15 @@ DISK = _metrics(
 NETWORK = _metrics(
     "network",
     ("network_sent_bytes", "bytes", "network.sent", "psutil.net_io_counters",
-     "bytes sent over every interface but loopback since sampling began", _G, False),
+     "bytes sent over every interface but loopback since sampling began", _C, False),
     ("network_received_bytes", "bytes", "network.recv", "psutil.net_io_counters",
-     "bytes received over every interface but loopback since sampling began", _G, False),
+     "bytes received over every interface but loopback since sampling began", _C, False),
     ("network_errors", "packets", "network.errors", "psutil.net_io_counters",
-     "packets with errors since sampling began", _G, False),
-    ("network_drops", "packets", "network.drops", "psutil.net_io_counters", "packets dropped since sampling began", _G,
+     "packets with errors since sampling began", _C, False),
+    ("network_drops", "packets", "network.drops", "psutil.net_io_counters", "packets dropped since sampling began", _C,
      False),
     ("network_tcp_retransmits", "segments", "network.tcpRetransmits", "/proc/net/snmp",
-     "TCP segments sent again since sampling began", _G, False),
+     "TCP segments sent again since sampling began", _C, False),
     *(
         (f"infiniband_{name}", unit, f"infiniband.{{label}}.{key}", f"/sys/class/infiniband/*/ports/*/counters/{file}",
          help_, _C, False)

@@ -46,3 +46,7 @@ EVENT_WAIT_MS = 1000
 
 PROCESSES_MAX = 1000
 """Processes looked at in one training's tree; a data loader has tens."""
+
+STALE_AFTER_PERIODS = 3.0
+STALE_MIN_S = 30.0
+"""A value that was not renewed for so many of its periods, and so long at least, is not shown as the present one."""

@@ -53,6 +53,9 @@ Source = Call | FieldValue | Gpm | Share | Read
 
 GAUGE, COUNTER = "gauge", "counter"
 
+_BASE_UNITS = {"_mb": ("_bytes", 2.0**20), "_gb": ("_bytes", 2.0**30), "_mhz": ("_hertz", 1e6)}
+"""Units that wandb's keys have, by the ending of a metric's name, and what Prometheus has in their place."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -76,5 +79,28 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """The exported name."""
-        return f"telemetryd_{self.name}" + ("_total" if self.kind == COUNTER else "")
+        """The exported name: in base units, whatever the System panel's key wants."""
+        name, _ = self._in_base_unit()
+        return f"telemetryd_{name}" + ("_total" if self.kind == COUNTER else "")
+
+    @property
+    def prometheus_scale(self) -> float:
+        """What a value is multiplied with to be in the exported name's unit."""
+        return self._in_base_unit()[1]
+
+    def _in_base_unit(self) -> tuple[str, float]:
+        for suffix, (base, scale) in _BASE_UNITS.items():
+            if self.name.endswith(suffix):
+                return self.name.removesuffix(suffix) + base, scale
+        return self.name, 1.0
+
+    @property
+    def label(self) -> str | None:
+        """What the label of a reading's name is: "disk_free_bytes[/data]" has a "path"; None for names without one."""
+        if self.family == "gpu_process":
+            return "uuid"
+        if self.name.startswith("infiniband_"):
+            return "port"
+        if self.family == "disk":
+            return "path" if self.name.startswith(("disk_used", "disk_free")) else "device"
+        return None

@@ -20,6 +20,7 @@ from telemetryd.settings.values import (
     parse_endpoint,
     parse_folder,
     parse_folders,
+    parse_http,
     parse_label,
     parse_ranks,
 )
@@ -167,6 +168,12 @@ FIELDS: tuple[Field, ...] = (
         "post_mortem", "choice", parse_choice("on", "off"), "on", "on",
         "TELEMETRYD_POST_MORTEM", "--post-mortem", "on|off",
         "whether files about the end of a training process that crashed are saved with its run (health.md)",
+    ),
+    Field(
+        "http", "address", parse_http, "auto", "auto",
+        "TELEMETRYD_HTTP", "--http", "HOST:PORT|auto|off",
+        "where /metrics, /healthz, /readyz and /status.json are answered; auto is 127.0.0.1:19319 where that is free,"
+        " and nowhere for a daemon that `run` started (operations.md)",
     ),
 )  # fmt: skip
 """In the order of the documentation."""

@@ -33,3 +33,4 @@ class DaemonSettings:
     health_alerts: str
     health_alert_wait_s: float
     post_mortem: str
+    http: str

@@ -100,6 +100,18 @@ def parse_endpoint(value: Any) -> str:
     return url
 
 
+def parse_http(value: Any) -> str:
+    """Where to answer HTTP: "host:port", "[::1]:port", or one of the words "auto" and "off". Port 0 is any free one."""
+    text = str(value).strip()
+    if text.lower() in ("auto", "off"):
+        return text.lower()
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must be auto, off, or an address like 127.0.0.1:19319 or [::1]:19319")
+    return text
+
+
 def parse_ranks(value: Any) -> str:
     """A policy for ranks, as client and worker read it (client/protocol/rank_policy.py)."""
     return rank_policy.parse(value).text()

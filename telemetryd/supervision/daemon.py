@@ -2,7 +2,8 @@
 
     main thread     signals, worker pipes, run lifecycle (Supervisor)         ┐
     reception       the socket, one inbox transaction a turn (Reception)      ├ each with its own inbox connection
-    undertaker      sessions of dead processes (Undertaker)                   ┘
+    undertaker      sessions of dead processes (Undertaker)                   │
+    http            /metrics and its neighbours, read only (web.HttpPort)     ┘
 
 The threads share the health, counter and delivery boards, and wake each other with bells; no thread waits for another.
 """
@@ -25,10 +26,11 @@ from typing import Any, Protocol
 import telemetryd
 from client.protocol import version
 from telemetryd.bell import Bell
-from telemetryd.errors import InboxError
+from telemetryd.errors import InboxError, PlaceError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
+from telemetryd.health.pulse import Pulse
 from telemetryd.health.status import Health, State
 from telemetryd.inbox import database
 from telemetryd.inbox.content import Places
@@ -48,8 +50,17 @@ from telemetryd.supervision.supervisor import Supervisor
 from telemetryd.supervision.undertaker import Undertaker
 from telemetryd.supervision.watchdog import Watchdog
 from telemetryd.supervision.worker_process import WORKER_COMMAND
+from telemetryd.web.exporter import Exporter, Sources
+from telemetryd.web.limits import DEFAULT_ADDRESS
+from telemetryd.web.server import HttpPort
+from telemetryd.web.snapshot import OwnProcess
 
 log = logging.getLogger(__name__)
+
+_OPEN_ADVICE = (
+    "whoever reaches it can read runs' names, counts and the machine's state, without a password: put a firewall or a"
+    " proxy before it, or listen at 127.0.0.1"
+)
 
 
 class ServeSettings(Protocol):
@@ -101,6 +112,8 @@ class ServeSettings(Protocol):
     def health_alert_wait_s(self) -> float: ...  # noqa: D102
     @property
     def post_mortem(self) -> str: ...  # noqa: D102
+    @property
+    def http(self) -> str: ...  # noqa: D102
 
 
 def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
@@ -143,6 +156,7 @@ class Daemon:
         self._counters = Counters()
         self._deliveries = Deliveries()
         self._events = Events()
+        self._pulse = Pulse()
         self._sessions_news = True
         self._counters.add("inboxes_moved_aside", int(inbox_moved_aside))
         self._bell = Bell()
@@ -186,6 +200,8 @@ class Daemon:
             settings.artifact_max_bytes,
             self._api.take,
             keyring,
+            lambda: self.sampling.view(),
+            self._pulse,
         )
         self._supervisor = Supervisor(
             self._inbox,
@@ -233,6 +249,53 @@ class Daemon:
             self._sessions_died,
             places,
         )
+        self._http = self._open_http()
+
+    def _open_http(self) -> HttpPort | None:
+        """The HTTP port, as the settings have it. Raises PlaceError when the address that was asked for is taken."""
+        setting = self._settings.http
+        if setting == "off":
+            return None
+        sources = Sources(
+            self._home,
+            self._reception.questions,
+            self._identity,
+            self._health,
+            self._counters,
+            self._events,
+            self._pulse,
+            self.sampling.machine,
+            self.sampling.periods_s,
+            self.sampling.node,
+            self._own_processes,
+            self._settings.spool_dir,
+            self._settings.inbox_max_bytes,
+        )
+        address = DEFAULT_ADDRESS if setting == "auto" else setting
+        try:
+            port = HttpPort(address, Exporter(sources))
+        except PlaceError as error:
+            if setting != "auto" and not self._settings.exit_when_idle:
+                raise
+            log.warning("http_off reason=%r", str(error))
+            self._health.set("http", State.STOPPED, str(error))
+            return None
+        self._identity["http"] = port.url
+        log.info("http url=%s", port.url)
+        if not port.is_loopback:
+            log.warning("http_open_to_the_network url=%s advice=%r", port.url, _OPEN_ADVICE)
+        self._health.set("http", State.OK)
+        return port
+
+    def _own_processes(self) -> list[OwnProcess]:
+        """Telemetryd's own processes. Called on HTTP's threads."""
+        own = [OwnProcess("daemon", os.getpid())]
+        own += [OwnProcess("sampler", pid) for pid in self.sampling.pids()]
+        own += [OwnProcess("api", pid) for pid in self._api.pids()]
+        for run, worker, core in self._supervisor.own_processes():
+            own.append(OwnProcess("worker", worker, run))
+            own += [OwnProcess("wandb-core", core, run)] if core is not None else []
+        return own
 
     def _forget_old_runs(self) -> None:
         try:
@@ -294,10 +357,14 @@ class Daemon:
             self._reception.start()
             self._undertaker.start()
             self._api.start()
+            if self._http is not None:
+                self._http.start()
             failed = False
             try:
                 failed = self._loop()
             finally:
+                if self._http is not None:
+                    self._http.close()
                 self._api.close()
                 self._undertaker.close()
                 self.watchdog.close()
@@ -342,6 +409,7 @@ class Daemon:
         """Until drained; True when reception ended by itself."""
         next_look_s = 0.0
         while True:
+            self._pulse.beat("supervision")
             now_s = time.monotonic()
             wait_s = 0.0 if self._look_now else min(next_look_s - now_s, self._supervisor.next_s(now_s))
             for key, _ in self._selector.select(max(0.0, wait_s)):

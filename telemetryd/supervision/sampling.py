@@ -10,12 +10,13 @@ main thread; nothing here waits.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from telemetryd.health import events as health_events
 from telemetryd.health.counters import Counters
@@ -24,6 +25,7 @@ from telemetryd.health.status import Health, State
 from telemetryd.inbox.progress import Progress
 from telemetryd.limits import SAMPLER_IDLE_S, SAMPLER_SILENT_MAX_S
 from telemetryd.runs import control
+from telemetryd.sampling import view
 from telemetryd.sampling.machine import Machine
 from telemetryd.sampling.messages import Beat, Condition, Devices, Event, Reading, Report, Watch
 from telemetryd.settings.families import periods_s
@@ -94,7 +96,9 @@ class Sampling:
         self._selector = selector
         self._command = command
         self._clock = clock
-        self._periods_s = periods_s(settings.sample_periods, settings.sample_period_s)
+        self.periods_s = periods_s(settings.sample_periods, settings.sample_period_s)
+        self.node = os.uname().nodename if settings.node_label in ("auto", "off") else settings.node_label
+        """What this machine is called in /metrics and views."""
         self._watchlist = Watchlist(settings.node_label, local_endpoint=settings.endpoint.startswith("ipc://"))
         self._watched: dict[int, Watched] = {}
         self._told: Watch | None = None
@@ -117,9 +121,14 @@ class Sampling:
         return self._watched
 
     def pids(self) -> list[int]:
-        """The processes that are ours to reap."""
-        living = [self._process] if self._process is not None else []
+        """The processes that are ours to reap. May be called from any thread."""
+        process = self._process
+        living = [process] if process is not None else []
         return [process.pid for process in [*living, *self._leaving]]
+
+    def view(self) -> dict[str, Any]:
+        """The machine, as `status` tells it. May be called from any thread."""
+        return view.as_map(self.machine, self.periods_s, self.node, time.time_ns())
 
     def look(self, now_s: float, *, sessions_changed: bool) -> None:
         """Everything that time or sessions may have brought about. Raises InboxError."""
@@ -177,7 +186,7 @@ class Sampling:
     def _start(self, now_s: float) -> None:
         log_path = self._settings.state_dir / "workers" / "sampling.log"
         try:
-            process = SamplerProcess(self._command, self._periods_s, log_path, now_s)
+            process = SamplerProcess(self._command, self.periods_s, log_path, now_s)
         except OSError as error:
             self._failed(0.0, f"the sampler cannot be started: {error}", now_s)
             return

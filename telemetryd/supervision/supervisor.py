@@ -28,7 +28,7 @@ import msgspec
 
 from telemetryd.errors import ApiKeyError, InboxError
 from telemetryd.health.counters import Counters
-from telemetryd.health.deliveries import Deliveries
+from telemetryd.health.deliveries import Deliveries, Newest
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.arrivals import is_awaited
@@ -139,6 +139,11 @@ class Supervisor:
     def workers(self) -> list[WorkerProcess]:
         """The workers that live, or have not been reaped."""
         return [keeper.worker for keeper in self._keepers.values() if keeper.worker is not None]
+
+    def own_processes(self) -> list[tuple[str, int, int | None]]:
+        """Of each run with a worker: its key, the worker and its wandb-core. May be called from any thread."""
+        keepers = [(keeper.run.key, keeper.worker) for keeper in list(self._keepers.values())]
+        return [(key, worker.pid, worker.core.pid if worker.core else None) for key, worker in keepers if worker]
 
     def folder_lost(self) -> None:
         """The state folder was removed and made anew: put there what it had, and tell the workers to look."""
@@ -353,6 +358,7 @@ class Supervisor:
                 log.warning("straggler run=%s rank=%s message=%r", straggler.run, straggler.rank, straggler.message)
                 self._events.add(straggler)
             keeper.step = report.step if report.step is not None else keeper.step
+            self._deliveries.set_newest(run_id, Newest(keeper.step, report.newest))
             self._retry_progress(keeper)
             return
         if isinstance(report, control.Sampled):

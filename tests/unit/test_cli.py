@@ -45,7 +45,7 @@ def test_help_and_version_need_the_base_installation_alone(arguments: tuple[str,
 def test_a_daemon_command_without_the_extra_says_which_pip_install_mends_it(arguments: tuple[str, ...]) -> None:
     told = with_the_base_alone(*arguments)
     assert told.returncode == exit_codes.MISSING_EXTRA
-    assert f"`telemetryd {arguments[0]}` needs wandb, psutil, nvidia-ml-py, rich" in told.stderr
+    assert f"`telemetryd {arguments[0]}` needs wandb, psutil, nvidia-ml-py, rich, prometheus-client" in told.stderr
     assert "pip install 'telemetryd[daemon]'" in told.stderr
     assert "Traceback" not in told.stderr
 

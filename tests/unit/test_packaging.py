@@ -22,6 +22,7 @@ ONE_DOOR = {
     "zmq": {"client/connection.py", "telemetryd/reception/socket.py"},
     "pynvml": {"telemetryd/sampling/nvml.py"},
     "psutil": {"telemetryd/sampling/host.py"},
+    "prometheus_client": {"telemetryd/web/exposition.py"},
     "wandb": {
         "telemetryd/runs/wandb_sink.py",
         "telemetryd/runs/wandb_private.py",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import places
+from telemetryd.cli.sidecar import private
 from telemetryd.errors import PlaceError, SettingsError
 from telemetryd.settings import DaemonSettings, folders, load, reference, values
 from telemetryd.settings.fields import FIELDS
@@ -223,3 +224,23 @@ def test_a_state_folder_that_cannot_be_written_says_which_flag_chooses_another(s
             PlaceError, match=r"state directory .*choose another with --state-dir or TELEMETRYD_STATE_DIR"
         ):
             folders.prepare(load({"state_dir": str(place)}).settings)
+
+
+def test_the_address_for_http_is_a_host_and_a_port_or_a_word() -> None:
+    for written, kept in (
+        ("auto", "auto"),
+        (" OFF ", "off"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+        ("[::1]:19319", "[::1]:19319"),
+    ):
+        assert values.parse_http(written) == kept
+    for wrong in ("19319", ":19319", "::1:19319", "host:", "host:65536", "http://host:1", "on", ""):
+        with pytest.raises(ValueError, match="must be auto, off, or an address"):
+            values.parse_http(wrong)
+
+
+def test_a_daemon_of_ones_own_leaves_the_machines_http_port_alone_unless_it_was_given_one() -> None:
+    settings = load(environ={}).settings
+    assert private(settings).http == "off"
+    assert private(settings).exit_when_idle
+    assert private(dataclasses.replace(settings, http="127.0.0.1:5")).http == "127.0.0.1:5"

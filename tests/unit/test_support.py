@@ -101,5 +101,5 @@ def test_a_stopped_process_is_alive_and_a_dead_one_is_not(tmp_path: Path) -> Non
 
 def test_no_setting_of_the_machine_reaches_a_test(isolated: Path) -> None:
     assert Path.home().is_relative_to(isolated)
-    assert {name for name in os.environ if name.startswith("TELEMETRYD_")} == {"TELEMETRYD_RAISE"}
+    assert {name for name in os.environ if name.startswith("TELEMETRYD_")} == {"TELEMETRYD_RAISE", "TELEMETRYD_HTTP"}
     assert "WANDB_API_KEY" not in os.environ

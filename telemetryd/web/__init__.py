@@ -1,0 +1,1 @@
+"""The HTTP port for operators: /metrics, /healthz, /readyz and /status.json. Read only, and no part of delivery."""
