@@ -135,6 +135,14 @@ STRAGGLER_UNDER_SHARE = 0.1
 TICK_S = 0.25
 """The supervisor looks at time-driven matters this often; everything else wakes it."""
 
+CALM_TICK_S = 1.0
+"""The same while nothing is under way that time would bring about: every run has its worker and its sessions, or there
+is no run. It is what an idle daemon costs; a removed inbox is noticed within it."""
+
+ORPHANS_LOOK_S = 5.0
+"""How often the children are looked through for what others have left to us, besides each time that one has ended: a
+walk over all threads in /proc. What a grandchild leaves is found no sooner; it does nothing but wait to be reaped."""
+
 WAKE_INTERVAL_S = 0.02
 """Least time between two Wake orders to one worker; it reads all there is at each."""
 

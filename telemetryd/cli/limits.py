@@ -75,3 +75,15 @@ STATUS_FINISHED_RUNS = 20
 PUSH_TIMEOUT_S = 60.0
 """How long one dead session's journal may take to be shipped: the daemon may be starting, or believe its old connection
 alive for half a minute."""
+
+TOP_INTERVAL_S = 2.0
+TOP_INTERVAL_MIN_S = 0.2
+"""Between two looks of `top`: an answer costs the daemon some milliseconds."""
+
+TOP_WIDE_COLUMNS = 100
+TOP_PIPE_COLUMNS = 140
+"""From the first on GPUs are shown with model and clock; the second is what a frame into a pipe may take."""
+
+TOP_EVENTS = 12
+TOP_NEWEST = 6
+"""Events, and values of the newest row, that `top` shows at most: what fits a screen's height and width."""

@@ -9,7 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from client import amounts
 from telemetryd.cli import exit_codes, options
+from telemetryd.cli.limits import TOP_INTERVAL_MIN_S, TOP_INTERVAL_S
 from telemetryd.errors import (
     AlreadyServingError,
     KeysError,
@@ -111,6 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print it as JSON")
     options.add(status, options.PLACES)
 
+    top = commands.add_parser(
+        "top",
+        help="watch runs, GPUs, host and events live",
+        description="Shows live what the daemon that answers at the endpoint is doing: runs with their newest values"
+        " and how far behind delivery is, GPUs, the host, the training's processes, events. q leaves. Into a pipe, or"
+        " with --once, one frame; exits with 3 then when no daemon answers.",
+    )
+    top.add_argument("--once", action="store_true", help="print one frame and leave")
+    top.add_argument("--interval", metavar="S", type=_interval, default=TOP_INTERVAL_S, help="seconds between two looks"
+                     f" (default: {TOP_INTERVAL_S:g})")  # fmt: skip
+    options.add(top, options.PLACES)
+
     login = commands.add_parser(
         "login",
         help="keep a W&B API key where the daemon finds it",
@@ -152,6 +166,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _interval(text: str) -> float:
+    """Seconds between two looks. Raises ArgumentTypeError."""
+    try:
+        seconds = amounts.duration_s(text, maximum_s=3600.0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+    return max(seconds, TOP_INTERVAL_MIN_S)
+
+
 class _Version(argparse.Action):
     """--version, which looks the version up only when it is asked for."""
 
@@ -175,6 +198,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from telemetryd.cli import status
 
         return status.run(arguments)
+    if arguments.command == "top":
+        from telemetryd.cli.extras import require_daemon
+
+        require_daemon("top")
+        from telemetryd.cli import top
+
+        return top.run(arguments)
     if arguments.command == "push":
         from telemetryd.cli import push
 

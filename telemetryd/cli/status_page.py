@@ -14,7 +14,7 @@ from client.report import media_lost_text
 from telemetryd.cli.summary import run_id_of
 from telemetryd.settings.values import format_duration
 
-_STATE_STYLES = {
+STATE_STYLES = {
     "running": "green", "finished": "dim", "ok": "green", "starting": "cyan", "open": "green", "retrying": "yellow",
     "recoverable": "yellow", "stopping": "cyan", "stopped": "dim", "closing": "cyan", "refused": "bold red",
     "permanent": "bold red", "lost": "yellow", "committed": "green", "recorded": "green", "failed": "bold red",
@@ -148,7 +148,7 @@ def _run_name(run: dict[str, Any]) -> str:
 def _run_state(run: dict[str, Any]) -> tuple[str, str]:
     """The state with the exit code, and the style to show it in."""
     state, code = str(run.get("state", "?")), run.get("exit_code")
-    style = "red" if state == "finished" and code else _STATE_STYLES.get(state, "")
+    style = "red" if state == "finished" and code else STATE_STYLES.get(state, "")
     if code is None:
         return state, style
     return f"{'ending' if state == 'running' else state}, exit {code}", style
@@ -252,4 +252,4 @@ def _counters(console: Console, counters: dict[str, int]) -> None:
 
 
 def _styled(state: str) -> str:
-    return _in(_STATE_STYLES.get(state, ""), state)
+    return _in(STATE_STYLES.get(state, ""), state)

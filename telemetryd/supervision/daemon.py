@@ -37,7 +37,14 @@ from telemetryd.inbox.content import Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.ledger import Account
 from telemetryd.inbox.store import FILE_NAME, Inbox
-from telemetryd.limits import FORGET_RUNS_AFTER_S, IDLE_EXIT_AFTER_S, INBOX_VACUUM_PAGES, TICK_S, UNUSED_EXIT_AFTER_S
+from telemetryd.limits import (
+    CALM_TICK_S,
+    FORGET_RUNS_AFTER_S,
+    IDLE_EXIT_AFTER_S,
+    INBOX_VACUUM_PAGES,
+    TICK_S,
+    UNUSED_EXIT_AFTER_S,
+)
 from telemetryd.reception import endpoint
 from telemetryd.reception.keys import Keyring
 from telemetryd.reception.reception import Reception
@@ -389,6 +396,7 @@ class Daemon:
             self._signals += 1
 
         def child_ended(signum: int, frame: object) -> None:
+            self._supervisor.child_ended = True
             self._look_now = True
 
         before = {
@@ -425,11 +433,16 @@ class Daemon:
             self._wake_workers(now_s)
             if self._look_now or now_s >= next_look_s:
                 self._look_now = False
-                next_look_s = now_s + TICK_S
+                next_look_s = now_s + self._tick_s()
                 if self._look(now_s):
                     return False
                 if not self._reception.alive():
                     return True
+
+    def _tick_s(self) -> float:
+        """Until the next look: longer while nothing is under way."""
+        may_leave = (self._retiring or self._settings.exit_when_idle) and self._supervisor.settled()
+        return TICK_S if self._shutdown.draining or may_leave or not self._supervisor.calm() else CALM_TICK_S
 
     def _wake_workers(self, now_s: float) -> None:
         with self._lock:

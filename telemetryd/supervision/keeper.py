@@ -73,6 +73,15 @@ class Keeper:
         )
 
     @property
+    def calm(self) -> bool:
+        """Whether the run is open, written to, and has its worker: news of it come by themselves."""
+        open_ = self.run.state == "open" and self.run.open_sessions > 0 and self.worker is not None
+        waiting = (
+            self.to_delete or self.waiting_artifacts or self.waiting_progress is not None or self.finish is not None
+        )
+        return bool(open_ and not waiting and not self.stopping)
+
+    @property
     def refused(self) -> bool:
         """Whether somebody must act before anything more of this run can be delivered."""
         return self.trouble is not None and self.trouble.permanent

@@ -14,6 +14,8 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
+from telemetryd.sampling import processes
+
 log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -74,13 +76,7 @@ def become_subreaper() -> bool:
 
 def children() -> list[int]:
     """The numbers of our children, zombies included."""
-    found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
-        except OSError:
-            continue
-    return found
+    return processes.children(os.getpid())
 
 
 def end_orphan(pid: int) -> bool:

@@ -36,9 +36,10 @@ from telemetryd.inbox.ledger import with_media
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import (
     ARRIVAL_GRACE_S,
+    CALM_TICK_S,
     INBOX_DELETE_SLICE,
+    ORPHANS_LOOK_S,
     RESTART_FIRST_DELAY_S,
-    TICK_S,
     WAKE_INTERVAL_S,
     WORKER_EXIT_GRACE_S,
     WORKER_KILL_GRACE_S,
@@ -132,6 +133,9 @@ class Supervisor:
         self._keys = KeyWatch(os.environ)
         self._key_is_news = True
         self._key_changed_s = -math.inf
+        self.child_ended = True
+        """A child of this process has ended, which may have left children of its own to us. Set by whoever hears so."""
+        self._next_orphans_s = -math.inf
         counters.add("workers_killed", self._record.clear_away())
         health.set(COMPONENT, State.OK)
 
@@ -182,9 +186,13 @@ class Supervisor:
             self._attend(keeper, now_s, shutdown)
         self._show_health()
 
+    def calm(self) -> bool:
+        """Whether nothing is under way that the passing of time would bring on."""
+        return all(keeper.calm for keeper in self._keepers.values())
+
     def next_s(self, now_s: float) -> float:
         """When to look again at the latest."""
-        waits = [TICK_S]
+        waits = [CALM_TICK_S]
         waits += [keeper.woken_s + WAKE_INTERVAL_S - now_s for keeper in self._keepers.values() if keeper.wake_due]
         return max(0.0, min(waits))
 
@@ -480,7 +488,10 @@ class Supervisor:
             if code is not None:
                 self.handle(keeper, now_s)  # what it said last
                 self._ended(keeper, worker, code, now_s)
-        self._reap_orphans()
+        if self.child_ended or now_s >= self._next_orphans_s:
+            self.child_ended = False
+            self._next_orphans_s = now_s + ORPHANS_LOOK_S
+            self._reap_orphans()
 
     def _ended(self, keeper: Keeper, worker: WorkerProcess, code: int, now_s: float) -> None:
         worker.kill_company()

@@ -58,6 +58,11 @@ class Terminal:
         os.close(self._outer)
 
     @property
+    def outer(self) -> int:
+        """The terminal's other side, where a person sits."""
+        return self._outer
+
+    @property
     def text(self) -> str:
         """Everything the terminal was given so far."""
         return self.seen.decode(errors="replace")
