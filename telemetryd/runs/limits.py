@@ -113,6 +113,9 @@ NEWEST_TEXT_MAX_CHARS = 60
 SAMPLES_WAITING_MAX = 600
 """Samples of the machine that wait while the worker starts or is stuck in wandb: some minutes of eight GPUs."""
 
+SAMPLES_SHOWN_FOR_S = 180.0
+"""How long a value that was not renewed stays on the endpoint that wandb-core scrapes: longer than usual periods."""
+
 WANDB_SAMPLER_OFF_S = 1e6
 """wandb's own sampling interval while the daemon samples: one sample at the start, which brings the run's metadata the
 names of CPU, GPU, memory and disk, and none after it."""

@@ -7,7 +7,7 @@
     Table's types, increments      tables, their columns' types as logged          tables are lost, and counted
     Run._config_callback           how charts are drawn                            charts are lost, and counted
     val_to_json                    media in rows that are batched                  media are lost, and counted
-    _make_stats                    the machine's samples, at their own time        wandb's own sampler goes on
+    _make_stats                    the machine's samples, at their own time        wandb's own sampler scrapes ours
     nested summary, config.remove  one record instead of a round trip a level      item access; removal is skipped
     Artifact._client_id            an artifact is found again in the .wandb file     a replay may record it twice
     the clock of `wandb.init`      the run's start time is the training's          the worker's start

@@ -43,6 +43,7 @@ from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, 
 from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.put_back import put_back_earlier
 from telemetryd.runs.rows import FinishedRow
+from telemetryd.runs.samples_endpoint import SamplesEndpoint
 from telemetryd.runs.sink import Existing, Position
 from telemetryd.runs.table_artifacts import TableArtifacts
 from telemetryd.runs.wandb_artifacts import WandbArtifacts
@@ -108,6 +109,9 @@ class WandbSink:
         self._starting_step = 0
         self._sent_again = 0
         self._shows_samples = sampled and wandb_private.stats_can_be_published()
+        self._endpoint: SamplesEndpoint | None = None
+        if sampled and not self._shows_samples:
+            self._open_endpoint()
         self._samples_lost = 0
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ class WandbSink:
             arguments["resume"] = None  # there is nobody to resume from; the earlier files are read instead
         elif self._approach.may_resume or self._notebook.notes.folders:
             arguments["resume"] = "allow"  # the rule was checked, or a worker before this one has begun the run
-        settings = arguments.pop("settings")
+        settings = arguments.pop("settings") | (self._endpoint.settings if self._endpoint is not None else {})
         if self._on_stop is not None:
             on_stop = self._on_stop
             settings["stop_fn"] = lambda: on_stop()  # wandb copies its settings deeply, and plain functions not at all
@@ -413,10 +417,22 @@ class WandbSink:
         """Pin keys of the config."""
         self._public("pins", lambda: self._run.pin_config_keys(record.keys))
 
+    def _open_endpoint(self) -> None:
+        """Have wandb fetch the machine's samples, where it does not let them be given."""
+        log.warning("wandb_private_changed reason=%r effect=%r", "samples cannot be given to wandb at their own time",
+                    "wandb's own sampler goes on, and fetches ours as openmetrics.telemetryd")  # fmt: skip
+        try:
+            self._endpoint = SamplesEndpoint()
+        except OSError as error:
+            log.warning("samples_not_served error=%r", str(error))
+
     def samples(self, time_ns: int, values: Mapping[str, float]) -> bool:
         """Into the System panel. A broken connection is noticed by `check`, and for the rows' sake."""
         if not self._shows_samples:
-            return False
+            if self._endpoint is None:
+                return False
+            self._endpoint.show(time_ns, values)
+            return True
         try:
             wandb_private.publish_stats(self._run, time_ns, values)
         except Exception as error:  # noqa: BLE001 - of whatever kind: it costs a sample, and is told
@@ -586,6 +602,8 @@ class WandbSink:
             self._await_server(self._upload, position.rows)
             self._upload.close()
         self._media.finished()
+        if self._endpoint is not None:
+            self._endpoint.close()
 
     def _await_server(self, upload: Upload, rows: int) -> None:
         """Nothing more comes from wandb-core: the server must have every row, and must have taken the end."""

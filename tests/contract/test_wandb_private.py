@@ -203,18 +203,62 @@ os._exit(0)
 """
 
 
-def test_without_the_private_interfaces_the_public_ones_deliver_the_same(tmp_path: Path) -> None:
+FETCHED = """
+import json, os, sys, time
+from pathlib import Path
+from client.protocol.messages import RunSpec
+from telemetryd.runs import wandb_file, wandb_private
+from telemetryd.runs.media.blobs import BlobStore
+from telemetryd.runs.media.builder import MediaBuilder
+from telemetryd.runs.media.kinds import KINDS
+from telemetryd.runs.media.table_log import TableLog
+from telemetryd.runs.notes import Notebook
+from telemetryd.runs.wandb_sink import WandbSink
+
+wandb_private.stats_can_be_published = lambda: False
+here = Path.cwd()
+sink = WandbSink(RunSpec("fetched", directory=str(here), settings={"x_stats_sampling_interval": 0.5}),
+                 Notebook(here / "notes.json", 1, "keep"), fallback_dir=here, start_time_ns=1, sampled=True,
+                 media=MediaBuilder(BlobStore(here / "blobs"), KINDS, TableLog(here / "log")))
+started = sink.open()
+(file,) = Path(started.directory).glob("*.wandb")
+wanted, seen = "openmetrics.telemetryd.gpu_0_temp.0", {}
+end_s = time.monotonic() + 60
+while wanted not in seen and time.monotonic() < end_s:
+    assert sink.samples(time.time_ns(), {"gpu.0.temp": 41.5, "disk./data.freeBytes/l:n1": 7.0})
+    time.sleep(0.2)
+    for record in wandb_file.records(file):
+        seen.update({item.key: json.loads(item.value_json) for item in record.stats.item})
+sink.finish(0)
+print("SEEN" + json.dumps(seen))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def _run(script: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", FALLBACK],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "WANDB_ERROR_REPORTING": "false"},
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "WANDB_ERROR_REPORTING": "false"},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=110,
         check=False,
     )
     assert "SEEN" in done.stdout, done.stderr
-    rows, confirmed, outputs, best, top, paths = json.loads(done.stdout.split("SEEN")[1])
+    return done.stdout.split("SEEN")[1]
+
+
+def test_samples_that_cannot_be_given_are_fetched_by_wandb_from_an_endpoint(tmp_path: Path) -> None:
+    seen = json.loads(_run(FETCHED, tmp_path))
+    assert seen["openmetrics.telemetryd.gpu_0_temp.0"] == 41.5
+    assert seen["openmetrics.telemetryd.disk__data_freeBytes_l_n1.0"] == 7
+    assert "memory_percent" in seen  # wandb's own sampler is on
+
+
+def test_without_the_private_interfaces_the_public_ones_deliver_the_same(tmp_path: Path) -> None:
+    rows, confirmed, outputs, best, top, paths = json.loads(_run(FALLBACK, tmp_path))
     assert rows == [[step, step] for step in range(0, 30, 3)]
     assert (confirmed, outputs, best, top) == (10, 1, {"acc": 1}, 2)
     assert "diff.patch" in paths
