@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,8 @@ class Exporter:
             sources.counters.as_map(),
             sources.health.as_map(),
             sources.events.counts(),
+            sources.events.raised(),
+            Counter(rule for rule, _, _ in sources.events.active()),
             sources.pulse.ages_s(),
             [use for process in sources.processes() if (use := _use(process)) is not None],
             sources.node,

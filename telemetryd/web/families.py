@@ -86,6 +86,11 @@ COMPONENT_STATE = _own(
 )
 EVENTS = _own("events_total", COUNTER, "events by kind (sampling.md); `code` is an XID's number", "kind", "code")
 
+FINDINGS = _own("health_findings_total", COUNTER, "how often each health rule has found something (health.md)", "rule")
+ACTIVE = _own(
+    "health_active", GAUGE, "what each health rule has found that is not over: how many GPUs, paths or runs", "rule"
+)
+
 SELF_CPU = _own("self_cpu_seconds_total", COUNTER, "CPU time of telemetryd's own processes", "process", "run")
 SELF_MEMORY = _own(
     "self_resident_memory_bytes", GAUGE, "resident memory of telemetryd's own processes", "process", "run"

@@ -28,6 +28,9 @@ def series(snapshot: Snapshot) -> Iterator[Point]:
             yield f.COMPONENT_STATE, (component, state), float(status["state"] == state)
     for (kind, code), count in snapshot.events.items():
         yield f.EVENTS, (kind, "" if code is None else str(code)), float(count)
+    for rule, count in snapshot.findings.items():
+        yield f.FINDINGS, (rule,), float(count)
+        yield f.ACTIVE, (rule,), float(snapshot.active.get(rule, 0))
     for name, count in snapshot.counters.items():
         yield f.COUNTERS[name], (), float(count)
     for use in snapshot.uses:

@@ -41,7 +41,8 @@ class Queues:
 @dataclass(frozen=True)
 class Snapshot:
     """Everything in /metrics. `status` is what `telemetryd status --json` prints, None when the inbox could not be
-    read; `values` are the machine's by scope and metric; `runs` the keys of the runs by their number."""
+    read; `findings` and `active` are by health rule, how often and how many now; `values` are the machine's by scope
+    and metric; `runs` the keys of the runs by their number."""
 
     identity: dict[str, Any]
     status: dict[str, Any] | None
@@ -49,6 +50,8 @@ class Snapshot:
     counters: dict[str, int]
     components: dict[str, dict[str, str | None]]
     events: dict[tuple[str, int | None], int]
+    findings: dict[str, int]
+    active: dict[str, int]
     loop_ages_s: dict[str, float]
     uses: list[Use]
     node: str

@@ -30,6 +30,8 @@ def test_python_in_documents_runs_and_logs(block: Block, daemon: Daemon, isolate
         assert example.wait(60) == 0, example.told()
     if "wandb.init(" in block.text:
         daemon.wait_status(lambda status: status["offered"] and not status["pending"], what="delivery of every row")
+        ended = "the end of every run, or its worker would be killed with the daemon"
+        daemon.wait_status(lambda status: all(run["state"] == "finished" for run in status["runs"]), 60, ended)
         (file,) = wandb_files(isolated / "runs")
         assert list(history_rows(file))
 

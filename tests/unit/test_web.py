@@ -123,6 +123,16 @@ def test_metrics_go_on_without_an_inbox_and_say_so(rig: Rig) -> None:
     assert get(f"{rig.port.url}/healthz")[0] == 200
 
 
+def test_findings_of_health_rules_are_counted_and_shown_until_they_are_over(rig: Rig) -> None:
+    rig.events.raise_("disk", "/a", Event(1, "disk", "full"), lasts=True)
+    rig.events.raise_("disk", "/b", Event(1, "disk", "full"), lasts=True)
+    rig.events.clear("disk", "/a")
+    scraped = scrape(rig.port.url)
+    assert scraped.value("telemetryd_health_findings_total", rule="disk") == 2
+    assert scraped.value("telemetryd_health_active", rule="disk") == 1
+    assert scraped.value("telemetryd_health_active", rule="no_progress") == 0
+
+
 def test_labels_with_quotes_and_line_ends_come_through(rig: Rig) -> None:
     rig.machine.add(Reading(time.time_ns(), "host", {'disk_free_bytes[/a "b"\\c\nd]': 7.0}, ["disk"]))
     found = scrape(rig.port.url).value("telemetryd_disk_free_bytes", path='/a "b"\\c\nd', run="", node="n1")
