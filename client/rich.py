@@ -45,12 +45,14 @@ class _Hook:
     """What msgspec does not know itself. Nothing here refers to itself: when the call is over, so is the hold on what
     was captured, and its place is free, whether or not a garbage collector runs."""
 
-    __slots__ = ("_at", "_place", "_placed")
+    __slots__ = ("_at", "_place", "_placed", "_wired")
 
     def __init__(self, place: Place, at: int | None) -> None:
         self._place = place
         self._at = at
         self._placed: dict[Payload, _Ext] = {}
+        self._wired: dict[int, tuple[WBValue, tuple[str, dict[str, Any]]]] = {}
+        """By id: what stands at several places, a table in several charts, is captured once."""
 
     def encode(self, value: Any) -> bytes:
         encoder = msgspec.msgpack.Encoder(enc_hook=self)
@@ -66,9 +68,15 @@ class _Hook:
             value = arrays.capture(value) if _is_large_array(value) else bare.media_of(value)
             if not isinstance(value, WBValue):
                 return values.hook(value)
-        kind, args = value._wire()
+        kind, args = self._wire(value)
         args = {name: argument for name, argument in args.items() if argument is not None}
         return _Ext(EXT_MEDIA, self.encode([kind, args] if self._at is None else [kind, args, self._at]))
+
+    def _wire(self, value: WBValue) -> tuple[str, dict[str, Any]]:
+        known = self._wired.get(id(value))
+        if known is None:
+            known = self._wired[id(value)] = (value, value._wire())
+        return known[1]
 
     def _payload(self, payload: Payload) -> Any:
         if payload.size <= INLINE_BYTES:

@@ -26,4 +26,7 @@ run.log({"deep": {"matrix": matrix, "n": 1}})
 run.log({"custom": wandb.plot_table("me/chart", table, {"x": "step"}, {"title": "Mine"})})
 run.log({"panel": wandb.visualize("me/panel", table), "loss": 0.5})
 run.log({"line": wandb.plot.line(wandb.Table(columns=["a"], data=[[1]]), "a", "a")}, step=50)
+shared = wandb.Table(columns=["n", "third"], data=[[n, n / 3] for n in range(600)])
+both = {"shared line": wandb.plot.line(shared, "n", "third"), "shared bar": wandb.plot.bar(shared, "n", "third")}
+run.log({"shared": shared, **both}, step=51)
 run.finish()
