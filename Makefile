@@ -65,6 +65,7 @@ gpu: $(VENV)/test.stamp ## Run the tests that need an NVIDIA GPU
 bench: $(VENV)/test.stamp ## Measure client.log against wandb.log, interleaved; writes bench-out/
 	$(BIN)/python -m tests.bench --out bench-out $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.tables --out bench-out $(if $(findstring --quick,$(BENCH_ARGS)),--quick)
+	$(BIN)/python -m tests.bench.media --out bench-out $(if $(findstring --quick,$(BENCH_ARGS)),--quick)
 
 clean: ## Remove the virtual environment, caches and what demo and bench wrote
 	rm -rf $(VENV) build dist bench-out wandb .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
