@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from telemetryd.health.level import Burst, Level, Share
 from telemetryd.settings.rules import Limit
@@ -81,13 +82,12 @@ class Judge:
                 found.append(self._level(rule, subject, scope, value, time_ns, "{:.1f} % of " + path + " are in use"))
         return [finding for finding in found if finding is not None]
 
-    def forget(self, subject: str) -> list[tuple[str, str]]:
-        """A subject is not sampled any more: (rule, subject) of what had not ended."""
-        on = [key for key, level in self._levels.items() if key[1] == subject and level.over]
-        for kept in (self._levels, self._shares, self._bursts, self._counts):
-            for key in [key for key in kept if key[1] == subject]:
-                del kept[key]
-        return on
+    def forget(self, subject: str) -> None:
+        """A subject is not sampled any more: what was begun of it is over without a word."""
+        kept: tuple[dict[tuple[str, str], Any], ...] = (self._levels, self._shares, self._bursts, self._counts)
+        for states in kept:
+            for key in [key for key in states if key[1] == subject]:
+                del states[key]
 
     def look(self, now_s: float) -> list[tuple[str, str]]:
         """(rule, subject) of bursts that are over by now; times as those of the readings, in seconds."""

@@ -44,6 +44,7 @@ class Stacks:
         self._output: IO[bytes] | None = None
         self._name = ""
         self._taken = 0
+        self._first = processes[0][1] if processes else 0
         self.missing = ""
         """Why there are no stacks, or not of all processes."""
         if self._program is None:
@@ -76,10 +77,10 @@ class Stacks:
     def place(self) -> str:
         """Where the first process's main thread is: "two (train.py:10)"; empty where that is not known."""
         lines = self.text().splitlines()
-        at = next(
-            (number for number, line in enumerate(lines) if line.startswith("Thread") and "MainThread" in line), -1
-        )
-        return lines[at + 1].strip() if 0 <= at < len(lines) - 1 else ""
+        main = (f"Thread {self._first} ", "MainThread")  # a program without threads names none
+        heads = [number for number, line in enumerate(lines) if line.startswith("Thread")]
+        at = next((number for number in heads if any(word in lines[number] for word in main)), len(lines))
+        return next((line.strip() for line in lines[at + 1 :] if line.startswith(" ")), "")
 
     def text(self) -> str:
         """The stacks, or why there are none."""

@@ -6,18 +6,21 @@
     run workers (losses) ────────────────────────┘
 
 The rules themselves are in telemetryd/health, pure; here they meet runs, processes and files. Runs on the daemon's main
-thread; nothing here waits.
+thread; nothing here waits. An error of the rules themselves is counted and costs what was just looked at, never the
+daemon.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Protocol
 
+from telemetryd.errors import InboxError
 from telemetryd.health import events as health_events
 from telemetryd.health.counters import Counters
 from telemetryd.health.events import Events
@@ -57,6 +60,8 @@ GOOD_NEWS = frozenset({"gpu_back", "gpu_answers", "driver_back"})
 class HealthSettings(Protocol):
     """What the rules must be told; telemetryd.settings.DaemonSettings has it."""
 
+    @property
+    def sampling(self) -> str: ...  # noqa: D102
     @property
     def health(self) -> str: ...  # noqa: D102
     @property
@@ -98,6 +103,8 @@ class Watchdog:
             self._stalls.stacks_of, told="process_gone" in self._limits, saved=settings.post_mortem == "on",
         )  # fmt: skip
         self._events = events
+        self._counters = counters
+        self._always = settings.sampling == "always"
         self._places: dict[tuple[str, str], str] = {}
         self._scopes: dict[str, set[str]] = {}
         """Which scopes have told of a file system."""
@@ -112,36 +119,42 @@ class Watchdog:
 
     def look(self, now_s: float, *, sessions_changed: bool) -> None:
         """What sessions or time have brought about; before sampling looks. Raises InboxError."""
-        if sessions_changed:
-            self._renew(now_s)
-        self._graves.look(now_s)
-        if now_s - self._looked_s >= HEALTH_LOOK_S:
-            self._looked_s = now_s
-            if self._sampling.watched is not self._runs:  # it has looked after us
+        with self._guarded():
+            if sessions_changed:
                 self._renew(now_s)
-            self._stalls.look(now_s)
-            self._let_go(time.time())
+            self._graves.look(now_s)
+            if now_s - self._looked_s >= HEALTH_LOOK_S:
+                self._looked_s = now_s
+                if self._sampling.watched is not self._runs:  # it has looked after us
+                    self._renew(now_s)
+                self._stalls.look(now_s)
+                self._let_go(time.time())
 
     def may_close(self, run_id: int) -> bool:
         """Whether a run all of whose sessions are over may be closed. Raises InboxError."""
-        return self._graves.may_close(run_id, time.monotonic())
+        with self._guarded():
+            return self._graves.may_close(run_id, time.monotonic())
+        return True
 
     def slow_because(self, run: str, rank: int) -> str:
         """Why a rank on this machine is likely to be slower than the others; empty where nothing tells."""
-        watched = next((one for one in self._sampling.watched.values() if one.key == run), None)
-        if watched is None:
-            return ""
-        return slowness.why(watched, rank, self._machine.latest())
+        with self._guarded():
+            watched = next((one for one in self._sampling.watched.values() if one.key == run), None)
+            if watched is not None:
+                return slowness.why(watched, rank, self._machine.latest())
+        return ""
 
     def loss_seen(self, run_id: int, key: str, report: control.LossSeen) -> None:
         """A run's worker saw a loss that is not finite, or is again."""
         rule = BY_NAME["loss_not_finite"]
         subject, concerned = f"run {run_id} {report.name}", [Concerned(run_id, key)]
-        if math.isfinite(report.value):
-            self._teller.cleared(rule, subject, f"{report.name} is finite again", concerned)
-        elif not self._is_active(rule.name, subject):
-            event = health_events.Event(time.time_ns(), rule.name, f"{report.name} is {report.value}", step=report.step)
-            self._teller.raised(rule, subject, event, concerned, lasts=True)
+        with self._guarded():
+            if math.isfinite(report.value):
+                self._teller.cleared(rule, subject, f"{report.name} is finite again", concerned)
+            elif not self._is_active(rule.name, subject):
+                message = f"{report.name} is {report.value}"
+                event = health_events.Event(time.time_ns(), rule.name, message, step=report.step)
+                self._teller.raised(rule, subject, event, concerned, lasts=True)
 
     def close(self) -> None:
         """End what runs."""
@@ -156,23 +169,48 @@ class Watchdog:
         }
         self._graves.renew(scopes, now_s)
         self._stalls.renew(watched, now_s)
-        for run_id in self._runs.keys() - watched.keys():
-            for rule, subject in self._judge.forget(f"run {run_id}"):
-                self._teller.cleared(BY_NAME[rule], subject, "the run is over", [])
-            self._teller.cleared(BY_NAME["no_progress"], str(run_id), "the run is over", [])
-        if self._runs.keys() - watched.keys():
-            present = {run.run_id for run in self._inbox.progress.active()}
-            self._teller.forget(present)
-            self._stalls.forget(present)
-            self._places.clear()
+        gone = self._runs.keys() - watched.keys()
         self._runs = watched
+        if gone:
+            self._part_with(gone)
+
+    def _part_with(self, gone: Set[int]) -> None:
+        """These runs are sampled no more: what is amiss with them alone is over, and everything where nobody looks."""
+        present = {run.run_id for run in self._inbox.progress.active()}
+        self._teller.forget(present)
+        self._stalls.forget(present)
+        self._places.clear()
+        over = {f"run {run_id}" for run_id in gone} | {str(run_id) for run_id in gone}
+        for subject, scopes in list(self._scopes.items()):
+            scopes -= {f"run:{run_id}" for run_id in gone}
+            if not scopes:
+                del self._scopes[subject]
+                over.add(subject)
+        nobody = not self._runs and not self._always
+        for rule, subject, _ in self._events.active():
+            of_run = rule == "loss_not_finite" and int(subject.split()[1]) not in present
+            if nobody or of_run or subject in over:
+                self._judge.forget(subject)
+                self._teller.cleared(BY_NAME[rule], subject, "the run is over", [])
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """InboxError is the caller's; anything else is a defect that must not end the daemon."""
+        try:
+            yield
+        except InboxError:
+            raise
+        except Exception:
+            log.exception("health_failed")
+            self._counters.add("health_errors")
 
     # The machine's news.
 
     def _reading(self, reading: Reading) -> None:
-        self._stalls.reading(reading, time.monotonic())
-        for finding in self._judge.feed(reading.scope, reading.values, reading.time_ns):
-            self._found(finding)
+        with self._guarded():
+            self._stalls.reading(reading, time.monotonic())
+            for finding in self._judge.feed(reading.scope, reading.values, reading.time_ns):
+                self._found(finding)
 
     def _found(self, finding: Finding) -> None:
         rule = BY_NAME[finding.rule]
@@ -198,6 +236,10 @@ class Watchdog:
         return found
 
     def _happened(self, event: Event) -> None:
+        with self._guarded():
+            self._heed(event)
+
+    def _heed(self, event: Event) -> None:
         """An event of the driver, which sampling has told of already: the rule's counts, alerts and summaries."""
         if event.kind in GOOD_NEWS:
             for rule, subject, _ in self._events.active():

@@ -237,15 +237,6 @@ def test_a_segmentation_fault_is_told_by_its_name_and_leaves_a_post_mortem(machi
     assert (run["offered"], run["delivered"], run["pending"]) == (20, 20, 0)
 
 
-def test_an_uncaught_error_is_told_with_its_exit_code_and_its_last_words(machine: Machine) -> None:
-    machine.start_daemon()
-    event = crash(machine, machine.train(ERROR))
-    assert "exit code 1" in event["message"]
-    files = machine.post_mortem()
-    assert "RuntimeError: the loss exploded" in files["console.txt"]
-    assert json.loads(files["report.json"])["cause"] == "error"
-
-
 def test_behind_the_launcher_a_kill_is_told_by_its_signal_and_nothing_is_told_of_a_good_end(machine: Machine) -> None:
     machine.start_daemon("--health", "process_gone=on")
     training = machine.train(WAITS, prefix=(sys.executable, "-m", "telemetryd", "run", "--"))
@@ -424,16 +415,54 @@ def test_a_loss_that_is_not_finite_is_told_where_the_rule_is_on_and_the_alert_re
             machine.close()
 
 
-def test_online_a_post_mortem_is_among_the_runs_files_in_w_and_b(short_path: Path, driver: FakeDriver) -> None:
+def test_online_an_uncaught_error_leaves_a_post_mortem_among_the_runs_files_in_w_and_b(
+    short_path: Path, driver: FakeDriver
+) -> None:
     with running() as standin:
         machine = Machine(short_path / "w", driver, standin)
         try:
             machine.environment["WANDB_MODE"] = "online"
             machine.start_daemon()
-            crash(machine, machine.train(ERROR))
+            event = crash(machine, machine.train(ERROR))
+            assert "exit code 1" in event["message"]
             names = [name for name in standin.files("r1") if name.startswith("telemetryd/post-mortem/")]
             assert {Path(name).name for name in names} >= {"report.json", "samples.jsonl", "console.txt"}
             (report,) = [name for name in names if name.endswith("report.json")]
             assert json.loads(standin.read_file("r1", report))["cause"] == "error"
+            (console,) = [name for name in names if name.endswith("console.txt")]
+            assert "RuntimeError: the loss exploded" in standin.read_file("r1", console).decode()
         finally:
             machine.close()
+
+
+RANK = """
+while not os.path.exists(end):
+    run.log({"time": time.time()})
+    time.sleep(0.05 * (1 + int(os.environ["RANK"])))
+run.finish()
+"""
+
+
+def test_a_slow_rank_is_told_with_its_cause_and_a_killed_one_with_its_number(machine: Machine) -> None:
+    machine.driver.update({"1.throttle_reasons": 1 << 6, "1.clock.1": 600})
+    machine.start_daemon()
+    ranks = [
+        machine.train(RANK, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+        for rank in range(2)
+    ]
+
+    def told() -> dict[str, Any] | None:
+        return next((one for one in machine.status()["events"] if one["kind"] == "straggler"), None)
+
+    event = wait_until(told, 90, lambda: f"a straggler: {machine.status()['runs']}\n{machine.told()}")
+    assert event is not None
+    assert event["rank"] == 1
+    assert "heat (hardware) lowers its GPU's clocks (SM clock 600 of 1982 MHz)" in event["advice"]
+    os.kill(ranks[1].pid, signal.SIGKILL)
+    event = machine.wait_raised("process_gone")
+    assert event["rank"] == 1
+    machine.end()
+    machine.wait_finished()
+    assert machine.summary()["process_gone/rank"] == 1
+    (folder,) = machine.runs_dir.glob("wandb/*run-*/files/telemetryd/post-mortem/*")
+    assert folder.name.endswith(f"{ranks[1].pid}-rank1")
