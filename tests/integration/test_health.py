@@ -73,11 +73,12 @@ main_waits()
 FILLS = (
     """
 import errno
-with open(sys.argv[3], "wb", buffering=0) as checkpoint:
-    try:
-        while True: checkpoint.write(bytes(1 << 16))
-    except OSError as error:
-        assert error.errno == errno.ENOSPC
+for path in sys.argv[3:]:
+    with open(path, "wb", buffering=0) as checkpoint:
+        try:
+            while True: checkpoint.write(bytes(1 << 16))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
 """
     + HEALTHY
 )
@@ -201,7 +202,7 @@ def machine(short_path: Path, driver: FakeDriver) -> Iterator[Machine]:
 
 def crash(machine: Machine, training: Spawned) -> dict[str, Any]:
     """Let a training come to its bad end; the event."""
-    machine.wait_delivering()
+    machine.wait_delivering(90)
     wait_until(lambda: machine.status()["components"]["sampling"]["state"] == "ok", 30, machine.told)
     machine.end()
     training.wait(30)
@@ -241,7 +242,7 @@ def test_behind_the_launcher_a_kill_is_told_by_its_signal_and_nothing_is_told_of
     machine.start_daemon("--health", "process_gone=on")
     training = machine.train(WAITS, prefix=(sys.executable, "-m", "telemetryd", "run", "--"))
     healthy = machine.train(HEALTHY, run_id="r2")
-    machine.wait_delivering()
+    machine.wait_delivering(90)
     pids = wait_until(lambda: machine.training_pids("r1"), 30, machine.told)
     os.kill(pids[0], signal.SIGKILL)
     event = machine.wait_raised("process_gone")
@@ -301,7 +302,7 @@ def test_a_deadlock_of_two_threads_is_told_with_their_stacks(machine: Machine) -
     machine.driver.update({"0.utilization": "0 0", "1.utilization": "0 0"})
     machine.start_daemon("--health", "no_progress=8s")
     machine.train(DEADLOCK)
-    machine.wait_delivering()
+    machine.wait_delivering(90)
     began_s = time.monotonic()
     event = machine.wait_raised("no_progress")
     assert time.monotonic() - began_s <= 8 + BY_NAME["no_progress"].within_s + SLACK_S
@@ -321,42 +322,46 @@ def test_a_deadlock_of_two_threads_is_told_with_their_stacks(machine: Machine) -
     assert [alert[0] for alert in machine.alerts()] == [BY_NAME[rule].title for rule in ("no_progress", "process_gone")]
 
 
-def mounted(prefix: str, place: Path | str, size: str) -> tuple[str, ...]:
-    """What starts a command with a small memory file system at a place, in a mount namespace of its own."""
+def mounted(*places: Path) -> tuple[str, ...]:
+    """What starts a command with small memory file systems at these places, in a mount namespace of its own."""
     unshare = shutil.which("unshare")
     require(unshare, "unshare, of util-linux")
-    able = subprocess.run([str(unshare), "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], check=False,
-                          capture_output=True)  # fmt: skip
-    require(able.returncode == 0, "a mount namespace (root)")
-    script = f'mount -t tmpfs -o size={size} {prefix} {place} && exec "$@"'
-    return (str(unshare), "--mount", "sh", "-c", script, "sh")
+    tried = [str(unshare), "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    require(subprocess.run(tried, check=False, capture_output=True).returncode == 0, "a mount namespace (root)")
+    mounts = " && ".join(f"mount -t tmpfs -o size=4m none {place}" for place in places)
+    return (str(unshare), "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh")
 
 
-@pytest.mark.parametrize("rule", ["shared_memory", "disk"])
-def test_a_full_disk_or_shared_memory_is_told_and_cleared_when_there_is_room_again(machine: Machine, rule: str) -> None:
-    place = Path("/dev/shm") if rule == "shared_memory" else machine.folder / "checkpoints"
-    place.mkdir(exist_ok=True)
-    prefix = mounted(rule, place, "4m")
+def test_full_shared_memory_and_a_full_disk_are_told_and_over_when_there_is_room_again(machine: Machine) -> None:
+    places = {"shared_memory": Path("/dev/shm"), "disk": machine.folder / "checkpoints"}
+    places["disk"].mkdir()
     machine.start_daemon()
-    full = place / "checkpoint"
-    training = machine.train(FILLS, str(full), prefix=prefix, RUN_SETTINGS=repr({"x_stats_disk_paths": [str(place)]}))
-    event = machine.wait_raised(rule)
-    assert str(place) in event["message"]
-    assert "100" in event["message"]
-    assert machine.raised() == {rule: 1}
-    (Path("/proc") / str(machine.training_pids("r1")[0]) / "root" / str(full).lstrip("/")).unlink()
-    machine.wait_cleared(rule)
+    training = machine.train(
+        FILLS,
+        *(str(place / "checkpoint") for place in places.values()),
+        prefix=mounted(*places.values()),
+        RUN_SETTINGS=repr({"x_stats_disk_paths": [str(places["disk"])]}),
+    )
+    for rule, place in places.items():
+        event = machine.wait_raised(rule)
+        assert event["message"] == f"100.0 % of {place} are in use"
+    root = Path("/proc") / str(machine.training_pids("r1")[0]) / "root"
+    for place in places.values():
+        (root / str(place).lstrip("/") / "checkpoint").unlink()
+    for rule in places:
+        machine.wait_cleared(rule)
     machine.end()
     training.wait(30)
     machine.wait_finished()
-    assert machine.summary()[f"{rule}/active"] is False
-    assert len(machine.alerts()) == 1
+    assert machine.raised() == {"shared_memory": 1, "disk": 1}
+    assert machine.summary()["disk/active"] is False
+    assert len(machine.alerts()) == 2
 
 
 def test_gpu_faults_of_every_kind_are_told_once_with_gpu_and_rank(machine: Machine) -> None:
     machine.start_daemon("--health", "gpu_memory=98/2s,gpu_throttled=50/4s,gpu_power_capped=50/4s")
     training = machine.train(HEALTHY, RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", CUDA_VISIBLE_DEVICES="1")
-    machine.wait_delivering()
+    machine.wait_delivering(90)
     wait_until(lambda: machine.status()["components"]["sampling"]["state"] == "ok", 30, machine.told)
     driver = machine.driver
     driver.update({
