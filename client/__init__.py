@@ -41,6 +41,7 @@ from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
+from client.sweeps.calls import agent, sweep
 from client.tables import JoinedTable, Table
 from client.term import termerror, termlog, termsetup, termwarn
 from client.version import VERSION
@@ -67,20 +68,8 @@ alert = before_init("wandb.alert", Run.alert)
 pin_config_keys = before_init("wandb.pin_config_keys", Run.pin_config_keys)
 join = finish
 
-_NOT_YET = frozenset(
-    {
-        "agent",
-        "controller",
-        "sweep",
-    }
-)
-
 
 def __getattr__(name: str) -> Any:
-    if name in _NOT_YET:
-        raise MissingFeatureError(
-            f"wandb.{name} is not supported by telemetryd yet: log numbers, strings, lists, dicts and arrays"
-        )
     if name in NEVER:
         raise MissingFeatureError(f"wandb.{name} cannot be had in the training process: {NEVER[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -119,6 +108,7 @@ __all__ = [
     "UsageError",
     "Video",
     "WaitTimeoutError",
+    "agent",
     "alert",
     "box3d",
     "config",
@@ -141,6 +131,7 @@ __all__ = [
     "run",
     "setup",
     "summary",
+    "sweep",
     "teardown",
     "termerror",
     "termlog",

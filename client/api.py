@@ -23,7 +23,7 @@ import msgspec
 
 from client import guard, job, keys, places, process_info, process_wide
 from client import settings as settings_module
-from client.config import Config, config_of_files, defaults, in_notebook, parse_config
+from client.config import Config, config_of_files, defaults, in_notebook, parse_config, read_config_file
 from client.disabled_run import DisabledRun
 from client.errors import Error, MissingFeatureError, UnsupportedError, UsageError
 from client.exit_hooks import hooks
@@ -38,6 +38,7 @@ from client.run import Run
 from client.session import Session
 from client.settings import RunSettings, SettingError, Settings
 from client.stream import Stream
+from client.sweeps import stop
 from client.values import encode_row_data
 from client.version import VERSION
 
@@ -134,10 +135,11 @@ def init(
         **parse_config(config or {}, config_exclude_keys, config_include_keys),
         **config_of_files(process_wide.config_paths()),  # over init's own, as in wandb
     }
+    swept = read_config_file(Path(resolved.sweep_param_path)) if resolved.sweep_param_path else {}
     if resolved.mode == "disabled":
-        return _start_disabled(resolved, given)
+        return _start_disabled(resolved, {**given, **swept})
     previous = _previous(resolved)
-    return previous if previous is not None else _start(resolved, given)
+    return previous if previous is not None else _start(resolved, given, swept)
 
 
 def finish(
@@ -156,11 +158,16 @@ def finish(
 
 def teardown(exit_code: int | None = None) -> None:
     """Finish every run of this process that is active, and forget what was given to `setup`."""
+    finish_all(exit_code)
+    process_wide.forget()
+
+
+def finish_all(exit_code: int | None = None) -> None:
+    """Finish every run of this process that is active."""
     with _lock:
         active = list(_active)
     for run in active:
         run.finish(exit_code)
-    process_wide.forget()
 
 
 def _previous(resolved: RunSettings) -> Run | None:
@@ -168,6 +175,9 @@ def _previous(resolved: RunSettings) -> Run | None:
     with _lock:
         active = list(_active)
     if not active or resolved.reinit == "create_new":
+        return None
+    if resolved.sweep_id and resolved.run_id not in (None, active[-1].id):
+        finish_all()  # wandb's agent, which calls one function after another, cannot finish a trial of ours
         return None
     if resolved.reinit == "finish_previous" or (resolved.reinit == "default" and in_notebook()):
         for run in active:
@@ -185,11 +195,13 @@ def _previous(resolved: RunSettings) -> Run | None:
     return active[-1]
 
 
-def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
+def _start(resolved: RunSettings, given: dict[str, Any], swept: dict[str, Any]) -> Run:
+    """`swept` are a sweep's parameters: they are merged into the config, and nothing changes them."""
     if resolved.without_effect:
         _say(resolved, f"settings without effect here, they are the daemon's: {', '.join(resolved.without_effect)}")
     config = Config()
     config.update(given, allow_val_change=True)
+    config.merge_locked(swept, user="sweep", _allow_val_change=True)
     plain_config = msgspec.msgpack.decode(encode_row_data(config.as_dict()))
     resume_file = Path(resolved.directory) / "wandb" / "wandb-resume.json" if resolved.resume == "auto" else None
     project = resolved.project or process_info.project_name()
@@ -235,6 +247,10 @@ def _start(resolved: RunSettings, given: dict[str, Any]) -> Run:
     run._adopt_config(config, send=is_large)
     _store_run_id(resume_file, run_id)
     hooks.install(_end_all)
+    if resolved.sweep_id:
+        stop.again()
+        if resolved.policy.stop_signal is not None:
+            stop.heed_terminate()
     with _lock:
         _active.append(run)
     if resolved.reinit != "create_new":

@@ -12,6 +12,7 @@ Error
 │   ├── NoAnswerError               nobody answered in time
 │   ├── KeyRefusedError             the daemon does not let this client in
 │   ├── AuthenticationError         W&B refused the daemon's key: as in wandb
+│   ├── SweepNotFoundError          W&B does not know the sweep, or not any more
 │   ├── WaitTimeoutError            an artifact is not in W&B yet; it is still on its way
 │   └── ArtifactFailedError         it will never be; a ValueError too, as in wandb
 └── WandbCoreNotAvailableError      never raised here, wandb-core is the daemon's: for `except` clauses that name it
@@ -65,6 +66,10 @@ class KeyRefusedError(CommError):
 
 class AuthenticationError(CommError):
     """W&B refused the key that the daemon has."""
+
+
+class SweepNotFoundError(CommError):
+    """W&B does not know the sweep: it was deleted, or is of another entity or project."""
 
 
 class WandbCoreNotAvailableError(Error):

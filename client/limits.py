@@ -247,3 +247,23 @@ If it takes longer the streams are wrapped instead."""
 
 CONSOLE_STOP_S = 3.0
 """How long the end of a session waits until what was written before is recorded."""
+
+SWEEP_ASK_TIMEOUT_S = 30.0
+"""How long a question about a sweep waits: W&B draws parameters within a second, the daemon asks it for ten at most,
+and the first question starts the process that asks."""
+
+SWEEP_HEARTBEAT_S = 5.0
+"""How often an agent tells W&B that its run goes on, and hears of a stop: wandb's own period."""
+
+SWEEP_KILL_DELAY_S = 30.0
+"""From the stop of a trial to its SIGKILL, unless WANDB_AGENT_KILL_DELAY says otherwise: wandb's own default."""
+
+SWEEP_FLAPPING_S = 60.0
+"""Within this time of an agent's start, SWEEP_FLAPPING_FAILURES failed runs end it: wandb's own rule."""
+
+SWEEP_FLAPPING_FAILURES = 3
+"""See SWEEP_FLAPPING_S."""
+
+SWEEP_INITIAL_FAILURES = 5
+"""As many failed runs and no other end an agent, unless WANDB_AGENT_MAX_INITIAL_FAILURES says otherwise: wandb's own
+rule."""

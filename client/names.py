@@ -15,6 +15,8 @@ NEVER = {
     "apis": f"{_INTERNAL}; use client.Api",
     "attach": "a process takes part in a run by a session of its own; call client.init(id=..., resume='allow') there",
     "catboost": _INTEGRATION,
+    "controller": "it draws a sweep's parameters by itself, with W&B's key and another package; let W&B draw them"
+    " (client.sweep, `telemetryd agent`), or call wandb.controller() where the key is",
     "env": f"{_INTERNAL}; docs/environment.md lists the variables",
     "gym": "it records videos with wandb; log them with client.log({'video': client.Video(...)})",
     "integration": _INTEGRATION,

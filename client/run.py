@@ -163,6 +163,7 @@ class Run(RunActions, RunFiles):
             self._config.update(config.as_dict())
         else:
             self._config.__dict__["_items"].update(config.as_dict())
+        self._config.__dict__["_locked"].update(config.__dict__["_locked"])
 
     def _end(self, exit_code: int, *, implicit: bool, timeout_s: float) -> FinishReport:
         with self._ending:

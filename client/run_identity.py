@@ -1,6 +1,6 @@
 """What a run is called, where it is and how it stands: the read side of Run.
 
-Only `url`, `project_url`, `dir` and `sync_dir` may wait, for a connected daemon, at most ANSWER_TIMEOUT_S.
+Only `url`, `project_url`, `sweep_url`, `dir` and `sync_dir` may wait, for a connected daemon, at most ANSWER_TIMEOUT_S.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from client.artifacts.run_calls import RunArtifacts
 from client.history import History
@@ -110,13 +111,14 @@ class RunIdentity(RunArtifacts):
 
     @property
     def sweep_id(self) -> str | None:
-        """None: sweeps are not supported yet."""
-        return None
+        """The sweep that the run is a trial of, or None."""
+        return self._resolved.sweep_id
 
     @property
     def sweep_url(self) -> str | None:
-        """None: sweeps are not supported yet."""
-        return None
+        """The sweep's page in W&B; None without a sweep, and as `url`."""
+        project_url = self.project_url if self.sweep_id else None
+        return f"{project_url}/sweeps/{quote(self.sweep_id or '')}" if project_url else None
 
     # Where it is
 

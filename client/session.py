@@ -41,6 +41,7 @@ from client.protocol.artifacts import ROOT_NAME
 from client.protocol.messages import Hello, Report, RunSpec
 from client.protocol.records import End, Record, encode
 from client.sender import Question, Sender
+from client.sweeps import stop
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _spool_told = False
@@ -300,6 +301,8 @@ class Session:
         number = self.policy.stop_signal
         main = threading.main_thread().ident
         if number is None or main is None or self.hello.role != "train":
+            return
+        if self.hello.run is not None and self.hello.run.settings.get("sweep_id") and not stop.first():
             return
         print(
             f"telemetryd: W&B asks this run to stop: process {os.getpid()} gets {number.name}"

@@ -28,6 +28,7 @@ OWN = frozenset(
         "run_tags",
         "save_code",
         "silent",
+        "sweep_param_path",
     }
 )
 """Those that `init` itself acts on; each has an argument of its own, or an environment variable."""
@@ -53,6 +54,7 @@ FORWARDED = frozenset(
         "program",
         "program_abspath",
         "program_relpath",
+        "sweep_id",
         "table_raise_on_max_row_limit_exceeded",
         "username",
         "x_disable_machine_info",
@@ -117,8 +119,6 @@ WITHOUT_EFFECT = frozenset(
         "strict",
         "summary_timeout",
         "summary_warnings",
-        "sweep_id",
-        "sweep_param_path",
         "symlink",
         "sync_tensorboard",
         "use_dot_wandb",

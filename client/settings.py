@@ -1,7 +1,7 @@
 """What a run is called and how it is kept: `init`'s arguments over the environment's variables, checked as in wandb.
 
 Precedence: an argument of `init`, then its `settings=`, then `setup`'s, then the environment. Each is checked where it
-is given, so that an error names it.
+is given, so that an error names it. In a trial of a sweep its agent says which run it is: `init` cannot, as in wandb.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from client import policy, setting_names
 from client.errors import UnsupportedError, UsageError
 from client.policy import Policy
+from client.term import termwarn
 
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 CONSOLES = {name: name.partition("_")[0] for name in ("auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu")}
@@ -98,6 +99,8 @@ class RunSettings:
     console: str = "auto"
     silent: bool = False
     quiet: bool = False
+    sweep_id: str | None = None
+    sweep_param_path: str | None = None
     forwarded: dict[str, Any] = dataclasses.field(default_factory=dict)
     without_effect: tuple[str, ...] = ()
     policy: Policy = dataclasses.field(default_factory=Policy)
@@ -114,9 +117,12 @@ def resolve(
     Raises UsageError or SettingError, saying what is allowed.
     """
     values = from_environment(environ)
+    outside = {**values, **(process_wide or {})}
+    own = {**given_settings(settings), **{name: value for name, value in arguments.items() if value is not None}}
     explicit = {**(process_wide or {}), **given_settings(settings)}
-    values.update({name: value for name, value in explicit.items() if value is not None})
-    values.update({name: value for name, value in arguments.items() if value is not None})
+    if outside.get("sweep_id"):
+        own = _without_run_path(own)
+    values = {**outside, **{name: value for name, value in own.items() if value is not None}}
     _refuse_unsupported(values)
     return RunSettings(
         run_id=checked_run_id(values.get("run_id")),
@@ -135,6 +141,8 @@ def resolve(
         console=checked_console(values.get("console")),
         silent=bool(_flag("silent", values.get("silent"))),
         quiet=bool(_flag("quiet", values.get("quiet"))),
+        sweep_id=checked_sweep_id(values.get("sweep_id")),
+        sweep_param_path=_text("sweep_param_path", values.get("sweep_param_path")),
         forwarded=_forwarded(values),
         without_effect=tuple(sorted(setting_names.WITHOUT_EFFECT & explicit.keys())),
         policy=_policy(explicit, environ),
@@ -205,6 +213,24 @@ def checked_run_id(value: Any) -> str | None:
     return text
 
 
+def checked_sweep_id(value: Any) -> str | None:
+    """A sweep's id. Raises UsageError as wandb."""
+    text = _text("sweep_id", value)
+    if text is not None and not text.strip():
+        raise UsageError("Sweep ID cannot be empty, or of whitespace alone")
+    if text is not None and text != text.strip():
+        raise UsageError("Sweep ID cannot start or end with whitespace")
+    return text
+
+
+def _without_run_path(own: dict[str, Any]) -> dict[str, Any]:
+    """What `init` was given, without what the sweep's agent has decided; told, as in wandb."""
+    for name in ("project", "entity", "run_id"):
+        if own.get(name) is not None:
+            termwarn(f"Ignoring {name} {own[name]!r} when running a sweep.")
+    return {name: value for name, value in own.items() if name not in ("project", "entity", "run_id")}
+
+
 def checked_tags(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
     """Tags; a single str is one tag. Raises SettingError."""
     if value is None:
@@ -273,6 +299,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "resume": checked_resume,
     "run_id": checked_run_id,
     "run_tags": checked_tags,
+    "sweep_id": checked_sweep_id,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from client.artifacts.entries import ArtifactManifestEntry
-from client.errors import CommError, NoAnswerError
+from client.errors import CommError, NoAnswerError, SweepNotFoundError
 from client.limits import ARTIFACT_USE_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -21,6 +21,15 @@ class Channel(Protocol):
 
     def post(self, kind: str, args: dict[str, Any]) -> Question:
         """Ask, and go on."""
+
+
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer that is no refusal. Raises what the refusal says: ValueError, SweepNotFoundError, CommError."""
+    if answer.get("error"):
+        said = str(answer["error"])
+        kinds = {"value": ValueError, "gone": SweepNotFoundError}
+        raise kinds.get(str(answer.get("kind")), CommError)(said)
+    return answer
 
 
 class Remote:
@@ -40,10 +49,7 @@ class Remote:
             if "unknown question" in str(error):
                 raise NoAnswerError("the daemon is older than artifacts: update it") from None
             raise
-        if answer.get("error"):
-            said = str(answer["error"])
-            raise ValueError(said) if answer.get("kind") == "value" else CommError(said)
-        return answer
+        return checked(answer)
 
     def find(self, name: str, kind: str | None, timeout_s: float) -> Artifact:
         """The version that "entity/project/name:alias" names. Raises as `ask`."""

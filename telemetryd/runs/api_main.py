@@ -1,5 +1,5 @@
-"""The process that asks W&B about artifacts for clients: `python -m telemetryd.runs.api_main --state DIR --requests-fd
-N --responses-fd N --cache-max-bytes N`.
+"""The process that asks W&B about artifacts and sweeps for clients: `python -m telemetryd.runs.api_main --state DIR
+--requests-fd N --responses-fd N --cache-max-bytes N`.
 
 A process of its own, so that wandb may hang or die here without touching reception. Each question is answered on a
 thread; a download goes on by itself, and is asked about again and again. It ends, with its wandb-core, when the daemon
@@ -26,8 +26,11 @@ from telemetryd.inbox.content import DOWNLOADS_NAME
 from telemetryd.runs import api_wire, predecessor, wandb_settings
 from telemetryd.runs.artifact_info import describe
 from telemetryd.runs.download_cache import Download, DownloadCache, key_of
+from telemetryd.runs.errors import ServerError
 from telemetryd.runs.predecessor import RunLock
 from telemetryd.runs.run_files import RunFiles
+from telemetryd.runs.sweeps import SweepGoneError, Sweeps
+from telemetryd.runs.wandb_server import Server
 from telemetryd.settings import api_key
 
 log = logging.getLogger("telemetryd.runs.api_main")
@@ -58,6 +61,7 @@ class Api:
             "unlink": self._unlink,
             "delete": self._delete,
             "run_file": self._run_file,
+            **Sweeps(self._server).ops,
         }
 
     def answer(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -74,19 +78,28 @@ class Api:
             return {"error": str(error), "kind": "value" if is_value else "refused"}
         except ValueError as error:
             return {"error": str(error), "kind": "value"}
-        except (RefusedError, ApiKeyError) as error:
+        except SweepGoneError as error:
+            return {"error": str(error), "kind": "gone"}
+        except (ServerError, RefusedError, ApiKeyError) as error:
             return {"error": str(error), "kind": "refused"}
         except Exception as error:
             log.exception("question_failed op=%s", args.get("op"))
             return {"error": f"{type(error).__name__}: {error}", "kind": "refused"}
 
+    def _found_key(self) -> api_key.ApiKey:
+        found = api_key.find(wandb_settings.server_url(os.environ), {**os.environ, "WANDB_API_KEY": self._given_key})
+        if found is None:
+            raise RefusedError("the daemon has no W&B API key: give it one with `telemetryd login`")
+        return found
+
+    def _server(self) -> Server:
+        key = self._found_key()
+        return Server(wandb_settings.server_url(os.environ), key.value, key.source)
+
     def _wandb(self, args: dict[str, Any]) -> Any:
         import wandb
 
-        url = wandb_settings.server_url(os.environ)
-        found = api_key.find(url, {**os.environ, "WANDB_API_KEY": self._given_key})
-        if found is None:
-            raise RefusedError("the daemon has no W&B API key: give it one with `telemetryd login`")
+        found = self._found_key()
         os.environ["WANDB_API_KEY"] = found.value
         overrides = {name: str(args[name]) for name in ("entity", "project") if args.get(name)}
         return wandb.Api(overrides=overrides, api_key=found.value)

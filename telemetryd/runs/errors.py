@@ -60,11 +60,12 @@ class ServerSilentError(ServerError):
 
 
 class ServerRefusedError(ServerError):
-    """A final answer; the message says what to do."""
+    """A final answer; the message says what to do, `said` is the server's own."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, said: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.said = said
 
 
 class ServerUnsuitedError(ServerError):

@@ -103,7 +103,7 @@ class Server:
 
     def viewer(self) -> str:
         """The user of the key. Raises ServerError; ServerRefusedError(401) when the key is nobody's."""
-        found = self._ask(_VIEWER, {}).get("viewer")
+        found = self.ask(_VIEWER, {}).get("viewer")
         if not isinstance(found, dict):
             raise ServerRefusedError(401, refusal(401, self.url, self.source))
         return str(found.get("username") or found.get("entity") or "?")
@@ -151,15 +151,16 @@ class Server:
 
     def set_summary(self, storage_id: str, summary: dict[str, Any]) -> None:
         """Replace a run's summary. Raises ServerError."""
-        self._ask(_SET_SUMMARY, {"id": storage_id, "summary": json.dumps(summary)})
+        self.ask(_SET_SUMMARY, {"id": storage_id, "summary": json.dumps(summary)})
 
     def _bucket(self, query: str, name: RunName, **more: Any) -> dict[str, Any] | None:
-        data = self._ask(query, {"entity": name.entity, "project": name.project, "run": name.run, **more})
+        data = self.ask(query, {"entity": name.entity, "project": name.project, "run": name.run, **more})
         model = data.get("model")
         bucket = model.get("bucket") if isinstance(model, dict) else None
         return bucket if isinstance(bucket, dict) else None
 
-    def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """The data that a GraphQL question is answered with. Raises ServerError."""
         answer = self._post("/graphql", {"query": query, "variables": variables})
         if answer.get("errors"):
             raise ServerUnsuitedError(f"W&B at {self.url} does not answer the question: {str(answer['errors'])[:300]}")
@@ -173,9 +174,9 @@ class Server:
                 answer = json.loads(response.read(ANSWER_MAX_BYTES))
         except urllib.error.HTTPError as error:
             with error:
-                status = error.code
+                status, said = error.code, _told(error)
             if status in FINAL:
-                raise ServerRefusedError(status, refusal(status, self.url, self.source)) from None
+                raise ServerRefusedError(status, refusal(status, self.url, self.source), said) from None
             raise ServerSilentError(f"W&B at {self.url} answers {status}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
@@ -185,6 +186,15 @@ class Server:
         if not isinstance(answer, dict):
             raise ServerSilentError(f"W&B at {self.url} answers what cannot be understood")
         return answer
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    """What the body of a refusal says; empty where it says nothing that can be understood."""
+    try:
+        answer = json.loads(error.read(ANSWER_MAX_BYTES))
+        return "; ".join(str(one["message"]) for one in answer["errors"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
