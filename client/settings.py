@@ -116,10 +116,10 @@ def resolve(
 
     Raises UsageError or SettingError, saying what is allowed.
     """
-    values = from_environment(environ)
-    outside = {**values, **(process_wide or {})}
-    own = {**given_settings(settings), **{name: value for name, value in arguments.items() if value is not None}}
-    explicit = {**(process_wide or {}), **given_settings(settings)}
+    told = given_settings(settings)
+    outside = {**from_environment(environ), **(process_wide or {})}
+    own = {**told, **{name: value for name, value in arguments.items() if value is not None}}
+    explicit = {**(process_wide or {}), **told}
     if outside.get("sweep_id"):
         own = _without_run_path(own)
     values = {**outside, **{name: value for name, value in own.items() if value is not None}}

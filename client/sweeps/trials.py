@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 
 from client import api
+from client.exit_hooks import hooks
 
 
 class FunctionTrial:
@@ -43,6 +44,7 @@ class FunctionTrial:
                     traceback.print_exc()
                     self._failure = repr(error)
                 self._end_interrupts()
+                hooks.exit_code = 0  # of `sys.exit` in the function: it was the trial's, and is not the process's
                 api.finish_all(code)
         finally:
             self._ended.set()

@@ -32,6 +32,7 @@ _EXIT_CODES: tuple[tuple[type[TelemetrydError], int], ...] = (
 _EPILOG = """\
 start here:
   telemetryd run -- python train.py     track a training job, from start to delivery
+  telemetryd agent SWEEP -- python …    run the trials of a W&B sweep
   telemetryd doctor                     see what is missing on this machine
 
 exit codes: 0 done, 2 wrong call or setting, 3 no daemon answers (status), 4 another daemon is there (serve),
@@ -65,7 +66,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         raise SystemExit(exit_codes.USAGE)
-    if arguments.command == "run":
+    if arguments.command == "agent":
+        arguments.command_line = after or []
+    elif arguments.command == "run":
         given = arguments.command_line
         arguments.command_line = [*given, *(["--"] if given and after is not None else []), *(after or [])]
         if not arguments.command_line:
@@ -95,6 +98,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add(run, [name for name in options.EVERYTHING if name != "exit_when_idle"])
     run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+    agent = commands.add_parser(
+        "agent",
+        help="run the trials of a W&B sweep, one after another",
+        usage="telemetryd agent [options] SWEEP [-- COMMAND [ARGUMENT …]]",
+        description="Draws runs from the sweep and starts COMMAND for each, as `telemetryd run` does: the sweep's"
+        " parameters are in the run's config when client.init() returns. Without COMMAND it starts what the sweep's"
+        " configuration says. Macros such as ${args} are filled in, as wandb's agent does. Ends when the sweep is over."
+        " A run that fails does not end it, many that fail do. ^C waits for the run, the next stops it; SIGTERM stops"
+        " it at once.",
+    )
+    agent.add_argument("sweep", metavar="SWEEP", help="ENTITY/PROJECT/SWEEP, PROJECT/SWEEP or SWEEP")
+    agent.add_argument("--entity", "-e", help="the sweep's entity, unless SWEEP says it [WANDB_ENTITY]")
+    agent.add_argument("--project", "-p", help="the sweep's project, unless SWEEP says it [WANDB_PROJECT]")
+    agent.add_argument("--count", type=_positive, metavar="N", help="run so many at most; default until it is over")
+    agent.add_argument("--max-consecutive-failed-runs", type=_positive, metavar="N",
+                       help="end when so many have failed one after another")  # fmt: skip
+    options.add(agent, [name for name in options.EVERYTHING if name != "exit_when_idle"])
 
     serve = commands.add_parser(
         "serve",
@@ -175,6 +196,12 @@ def _interval(text: str) -> float:
     return max(seconds, TOP_INTERVAL_MIN_S)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
 class _Version(argparse.Action):
     """--version, which looks the version up only when it is asked for."""
 
@@ -190,6 +217,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from telemetryd.cli import launcher
 
         return launcher.run(arguments)
+    if arguments.command == "agent":
+        from telemetryd.cli import agent
+
+        return agent.run(arguments)
     if arguments.command == "serve":
         from telemetryd.cli import serve
 

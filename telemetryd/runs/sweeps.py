@@ -1,7 +1,7 @@
 """W&B's sweeps, asked for clients: make one, look one up, and be an agent of it.
 
 The questions are those of wandb's own agent (CreateAgent, AgentHeartbeat, UpsertSweep), put by `wandb_server`; nothing
-of wandb's package is used but PyYAML, which it brings. A sweep's configuration travels as YAML, as W&B keeps and shows it.
+of wandb's package is used but PyYAML, which it brings. A sweep's configuration travels as YAML, as W&B keeps it.
 
 A heartbeat tells which runs of the agent go on, and is answered with commands: `run` with an id and parameters,
 `resume`, `stop` of a run, `exit`.
