@@ -76,6 +76,11 @@ BOUNDS: dict[str, Bound] = {
     "Run.config": Bound(AT_ONCE_S, lambda run: run.config.update({"x": 1})),
     "Run.summary": Bound(AT_ONCE_S, lambda run: run.summary.update({"x": dict(run.summary)})),
 }
+_GRID = {"method": "grid", "parameters": {"x": {"values": [1]}}}
+BOUNDS["client.sweep"] = Bound(limits.SWEEP_ASK_TIMEOUT_S + SLACK_S, lambda run: client.sweep(_GRID), asks=True)
+BOUNDS["client.agent"] = Bound(
+    limits.SWEEP_ASK_TIMEOUT_S + SLACK_S, lambda run: client.agent("sweep", lambda: None), asks=True
+)
 for _name in ("termlog", "termwarn", "termerror"):
     BOUNDS[f"client.{_name}"] = Bound(AT_ONCE_S, lambda run, name=_name: getattr(client, name)("said"))
 

@@ -55,7 +55,7 @@ def test_a_sweep_goes_to_its_end_with_the_rows_of_all_its_runs(
     sweep = rig.sweep(SWEEPS[name])
     with ending(start(rig, sweep)) as agent:
         assert agent.wait(400) == 0, agent.told()
-    world.wait_settled(200)
+    rig.wait_delivered(sweep, 200)
     runs = rig.runs(sweep)
     assert len(runs) == (10 if is_random else 6)
     configs = [standin.config(run["key"]) for run in runs]

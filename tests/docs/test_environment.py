@@ -56,6 +56,7 @@ HONOURED: dict[str, tuple[str, Callable[[RecordedRun], bool]]] = {
     "WANDB_X_EXECUTABLE": ("told", forwarded("x_executable")),
     "WANDB_NOTEBOOK_NAME": ("told", forwarded("notebook_name")),
     "WANDB_IGNORE_GLOBS": ("a,b", forwarded("ignore_globs", ["a", "b"])),
+    "WANDB_SWEEP_ID": ("told", forwarded("sweep_id")),
 }
 """By variable: a value, and whether a run shows that it was read. The rest has tests of its own below."""
 
@@ -71,6 +72,12 @@ def test_every_variable_of_wandb_stands_in_the_table_once() -> None:
 
 def test_every_variable_that_training_reads_is_exercised() -> None:
     elsewhere = {"WANDB_DISABLED", "WANDB_CONFIG_PATHS", "WANDB_SILENT", "WANDB_QUIET"}
+    elsewhere |= {
+        "WANDB_SWEEP_PARAM_PATH",
+        "WANDB_AGENT_KILL_DELAY",
+        "WANDB_AGENT_DISABLE_FLAPPING",
+    }  # unit/test_sweeps
+    elsewhere |= {"WANDB_AGENT_MAX_INITIAL_FAILURES"}
     assert {name for name, by in READ.items() if by == "by training"} == HONOURED.keys() | elsewhere
 
 

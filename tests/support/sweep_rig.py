@@ -103,6 +103,16 @@ class SweepRig:
         found: dict[str, Any] = json.loads((self.work / f"told-{run}.json").read_text())
         return found
 
+    def wait_delivered(self, sweep: str, deadline_s: float = 120.0) -> None:
+        """Until every run of the sweep has ended in W&B, with all that was logged."""
+
+        def ended() -> bool:
+            runs = self.runs(sweep)
+            return bool(runs) and all(run["exit_code"] is not None for run in runs)
+
+        wait_until(ended, deadline_s, lambda: f"the end of {self.runs(sweep)}", poll_s=0.1)
+        self.world.wait_settled()
+
     def runs(self, sweep: str) -> list[dict[str, Any]]:
         """The sweep's runs in W&B, in the order of their beginning."""
         return [run for run in self.standin.runs() if run["sweep"] == sweep]
@@ -136,7 +146,7 @@ def check_grid(rig: SweepRig, start: Callable[[SweepRig, str], Spawned]) -> None
     with ending(start(rig, sweep)) as agent:
         stop_the_third(rig, sweep, agent)
         assert agent.wait(90) == 0, agent.told()
-    rig.world.wait_settled()
+    rig.wait_delivered(sweep)
     runs = rig.runs(sweep)
     assert [standin.config(run["key"])["x"] for run in runs] == [1, 2, 3]
     for number, run in enumerate(runs, 1):
