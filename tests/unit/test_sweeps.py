@@ -312,8 +312,10 @@ def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording
     params.write_text("wandb_version: 1\n\nlr:\n  value: 1.0e-05\nnet:\n  value:\n    depth: 2\n")  # as wandb's agent
     for name, value in path.trial_environment(WHERE, "r9", params).items():
         monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGTERM)
     with recording() as recorded:
         yield recorded
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_the_sweep_says_which_run_it_is_and_its_parameters_stand(
