@@ -5,11 +5,12 @@ Every question waits, with a timeout; what W&B answered with a refusal is raised
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from client.artifacts.entries import ArtifactManifestEntry
 from client.errors import CommError, NoAnswerError, SweepNotFoundError
-from client.limits import ARTIFACT_USE_TIMEOUT_S
+from client.limits import ARTIFACT_POLL_S, ARTIFACT_USE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from client.artifacts.artifact import Artifact
@@ -21,6 +22,13 @@ class Channel(Protocol):
 
     def post(self, kind: str, args: dict[str, Any]) -> Question:
         """Ask, and go on."""
+
+
+_LOOKS = frozenset({"artifact", "versions", "run_file"})
+"""Questions that change nothing, and are put again when the daemon's process that asks W&B dies over them."""
+
+_AGAIN = "ask again"
+"""What the daemon says then."""
 
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -42,14 +50,18 @@ class Remote:
 
     def ask(self, op: str, timeout_s: float = ARTIFACT_USE_TIMEOUT_S, **args: Any) -> dict[str, Any]:
         """W&B's answer. Raises NoAnswerError, CommError, ValueError."""
-        question = self.channel.post("api", {"op": op, "entity": self._entity, "project": self._project, **args})
-        try:
-            answer = question.result(timeout_s)
-        except NoAnswerError as error:
-            if "unknown question" in str(error):
-                raise NoAnswerError("the daemon is older than artifacts: update it") from None
-            raise
-        return checked(answer)
+        end_s = time.monotonic() + timeout_s
+        while True:
+            question = self.channel.post("api", {"op": op, "entity": self._entity, "project": self._project, **args})
+            left_s = end_s - time.monotonic()
+            try:
+                return checked(question.result(max(0.0, left_s)))
+            except NoAnswerError as error:
+                if "unknown question" in str(error):
+                    raise NoAnswerError("the daemon is older than artifacts: update it") from None
+                if op not in _LOOKS or _AGAIN not in str(error) or left_s <= ARTIFACT_POLL_S:
+                    raise
+            time.sleep(ARTIFACT_POLL_S)
 
     def find(self, name: str, kind: str | None, timeout_s: float) -> Artifact:
         """The version that "entity/project/name:alias" names. Raises as `ask`."""

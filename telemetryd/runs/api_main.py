@@ -3,7 +3,7 @@
 
 A process of its own, so that wandb may hang or die here without touching reception. Each question is answered on a
 thread; a download goes on by itself, and is asked about again and again. It ends, with its wandb-core, when the daemon
-closes the pipe.
+closes the pipe, and when wandb-core dies: wandb is of no use in it then.
 """
 
 from __future__ import annotations
@@ -219,13 +219,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os._exit(code)
 
 
+class _Core:
+    """wandb-core, without which wandb is of no use in this process: another one has to ask then."""
+
+    def __init__(self) -> None:
+        self._pids: list[int] = []
+
+    def is_lost(self) -> bool:
+        """Whether it was there, and is not any more."""
+        if not self._pids:
+            self._pids = predecessor.cores_of(os.getpid())
+            return False
+        return not any(predecessor.is_core(pid) for pid in self._pids)
+
+    def leave(self) -> None:
+        """End the process: the daemon tells whoever waits to ask again, and starts another for that."""
+        log.error("core_lost pid=%d", os.getpid())
+        logging.shutdown()
+        os._exit(1)
+
+
 def _serve(options: argparse.Namespace) -> None:
     api = Api(DownloadCache(options.state / DOWNLOADS_NAME, options.cache_max_bytes))
     frames = api_wire.Frames()
+    core = _Core()
     writing = threading.Lock()
 
     def work(request: api_wire.Request) -> None:
-        view = memoryview(api_wire.pack(api_wire.Response(request.id, api.answer(request.args))))
+        if core.is_lost():
+            core.leave()
+        result = api.answer(request.args)
+        if "error" in result and core.is_lost():
+            core.leave()  # it is not W&B that refuses
+        view = memoryview(api_wire.pack(api_wire.Response(request.id, result)))
         with writing:
             while view:
                 view = view[os.write(options.responses_fd, view) :]

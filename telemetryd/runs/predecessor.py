@@ -63,6 +63,14 @@ def cores_of(worker_pid: int) -> list[int]:
     return found
 
 
+def is_core(pid: int) -> bool:
+    """Whether a process is a living wandb-core: a dead one that nobody has waited for yet has no arguments."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(CORE_NAME.encode())
+    except OSError:
+        return False
+
+
 def kill(pid: int) -> None:
     """SIGKILL a process that may be gone already."""
     try:

@@ -13,7 +13,6 @@ Invariants
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -21,13 +20,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
 
-from client.protocol.artifacts import MANIFEST_NAME, PARTIAL_SUFFIX
 from client.protocol.records import Artifact
-from telemetryd.inbox import content as contents
 from telemetryd.inbox.content import Content, ContentError, Places
 from telemetryd.inbox.reader import EndedArtifact, InboxReader, PendingArtifact
 from telemetryd.runs.control import ArtifactState
 from telemetryd.runs.errors import ArtifactRefusedError
+from telemetryd.runs.kept import Kept
 from telemetryd.runs.limits import (
     ARTIFACT_BEAT_S,
     ARTIFACT_POLL_S,
@@ -65,13 +63,13 @@ class Uploads:
         inbox: Path,
         run_id: int,
         places: Places,
-        kept: Path,
+        kept: Kept,
         door: Door,
         report: Callable[[ArtifactState], None],
         already: Collection[str] = (),
         is_readable: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`kept` is the folder for content of offline files, `already` are artifacts that those have; `is_readable`
+        """`kept` is where the content of offline files stays, `already` are artifacts that those have; `is_readable`
         tells whether what was recorded can be read back."""
         self._inbox = inbox
         self._run_id = run_id
@@ -178,10 +176,8 @@ class Uploads:
     def _content(self, pending: PendingArtifact) -> Content | None:
         if pending.state == "announced":
             return None
-        kept = self._kept / pending.record.id
-        if kept.is_dir() and (manifest := contents.whole(kept, pending.manifest)) is not None:
-            return Content(kept, manifest, "kept")
-        return self._places.find(pending.session, pending.record.id, pending.manifest)
+        kept = self._kept.find(pending.record.id, pending.manifest)
+        return kept or self._places.find(pending.session, pending.record.id, pending.manifest)
 
     def _log(self, pending: PendingArtifact, content: Content) -> ArtifactState:
         record, session = pending.record, pending.session
@@ -191,7 +187,7 @@ class Uploads:
                 if self._door.online:
                     return ArtifactState(session, record.id, "committed", info=self._upload(record, content))
                 if record.id not in self._already:
-                    self._door.begin(record, self._keep(record.id, content))
+                    self._door.begin(record, self._kept.take(record.id, content))
                     while not self._is_readable():
                         time.sleep(ARTIFACT_POLL_S)
                 return ArtifactState(session, record.id, "recorded")
@@ -234,30 +230,6 @@ class Uploads:
         return ArtifactState(
             pending.session, record.id, "committed", info=self._door.link(source, record.target, record.aliases)
         )
-
-    def _keep(self, identity: str, content: Content) -> Content:
-        """Content beside the offline run, where `wandb sync` finds it later. Raises OSError."""
-        if content.place == "kept":
-            return content
-        target = self._kept / identity
-        partial = target.with_name(f"{identity}{PARTIAL_SUFFIX}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700, parents=True)
-        for path in content.folder.iterdir():
-            if path.name != MANIFEST_NAME:
-                _move(path, partial / path.name)
-        shutil.copyfile(content.folder / MANIFEST_NAME, partial / MANIFEST_NAME)
-        partial.rename(target)
-        return Content(target, content.manifest, "kept")
-
-
-def _move(source: Path, target: Path) -> None:
-    """A second name for the content where the disk is the same, a copy where it is not: a worker that dies loses
-    none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _failed(pending: PendingArtifact, why: str) -> ArtifactState:

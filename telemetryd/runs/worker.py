@@ -15,12 +15,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from telemetryd.inbox.content import Places
 from telemetryd.inbox.reader import EndedArtifact, InboxReader
 from telemetryd.runs import control, wandb_settings
 from telemetryd.runs.delivery import Delivery
+from telemetryd.runs.kept import Kept
 from telemetryd.runs.ledger_summary import artifact_summary, ledger_summary
 from telemetryd.runs.limits import (
     CONFIRM_INTERVAL_S,
@@ -54,7 +54,7 @@ class Worker:
         orders: Orders,
         reports: Reports,
         places: Places,
-        kept: Path,
+        kept: Kept,
         settle_again: Callable[[], None] = lambda: None,
     ) -> None:
         """`places` is where the content of artifacts is found, `kept` where that of offline files stays. `settle_again`
@@ -125,7 +125,7 @@ class Worker:
 
     def _settle_data(self, *, online: bool) -> None:
         if not online:
-            wandb_settings.keep_data(os.environ, self._reader.path.parent, str(self._run_id), self._kept)
+            wandb_settings.keep_data(os.environ, self._reader.path.parent, str(self._run_id), self._kept.folder)
 
     def _await_sink(self) -> bool:
         """Until the sink can be opened; False when the worker is to stop before."""

@@ -29,6 +29,7 @@ from telemetryd.inbox.reader import InboxReader
 from telemetryd.runs import control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import PredecessorError, SinkError
+from telemetryd.runs.kept import Kept
 from telemetryd.runs.limits import STOP_GRACE_S
 from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
@@ -60,6 +61,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
     parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
     parser.add_argument("--losses", default="", help="metrics that stand for a loss: NAME:NAME, * matches anything")
+    parser.add_argument("--kept-max-bytes", type=int, help="what offline runs may keep of artifacts; no cap without")
     return parser.parse_args(arguments)
 
 
@@ -127,7 +129,8 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             os.chdir(process.lock.path.parent)
 
         places = Places(options.spool, options.inbox.parent)
-        kept = Path(run.spec.directory or options.inbox.parent / "runs") / "wandb" / "artifacts" / run.spec.run_id
+        runs_dir = Path(run.spec.directory or options.inbox.parent / "runs")
+        kept = Kept(runs_dir / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
         Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
 
 

@@ -532,6 +532,7 @@ def _worker_options(settings: ServeSettings) -> list[str]:
     lies in a folder of theirs that nobody else may enter.
     """
     options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
+    options += ["--kept-max-bytes", str(settings.artifact_max_bytes)]
     if settings.sampling != "off":
         options.append("--sampled")
     if (losses := limits_of(settings.health).get("loss_not_finite")) is not None:
