@@ -42,9 +42,9 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 	$(PIP_INSTALL) -e '.[all]' '$(TORCH)'
 	@touch $@
 
-$(VENV)/manifests.stamp: $(VENV)/test.stamp
+$(VENV)/manifests.stamp: requirements/manifests.txt $(VENV)/test.stamp
 	@echo "Installing what checks deploy/ …"
-	$(PIP_INSTALL) -e '.[manifests]'
+	$(PIP_INSTALL) -r requirements/manifests.txt
 	@touch $@
 
 venv: $(VENV)/test.stamp ## Make the virtual environment with everything in it

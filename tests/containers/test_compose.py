@@ -57,7 +57,7 @@ class Job:
         return {row for row, took_ns in enumerate(calls) if took_ns}
 
     def wait_logged(self, rows: int) -> None:
-        wait_until(lambda: len(self.returned()) >= rows, 120, lambda: self.project.told("trainer"), poll_s=0.1)
+        wait_until(lambda: len(self.returned()) >= rows, 240, lambda: self.project.told("trainer"), poll_s=0.1)
 
     def in_offline_run(self) -> Counter[int]:
         return offline_rows(self.project, self.folder)
@@ -77,8 +77,8 @@ import json, urllib.request
 body = json.dumps({{"run": "{run_id}"}}).encode()
 print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8081/_control/rows", body)).read().decode())
 """
-    said = run(["docker", "exec", project.container("standin"), "python3", "-c", script]).stdout
-    return list(json.loads(said))
+    asked = run(["docker", "exec", project.container("standin"), "python3", "-c", script], check=False)
+    return list(json.loads(asked.stdout)) if asked.returncode == 0 else []  # it does not know the run yet
 
 
 def once(counted: Counter[int]) -> set[int]:
@@ -136,13 +136,12 @@ def test_a_daemon_killed_and_stopped_in_the_middle_loses_nothing_and_its_health_
     project = job.project
     job.up()
     job.wait_logged(300)
-    assert_no_key_beside_training(project)
 
     before = inspect(project.container("daemon"))["RestartCount"]
     project.sh("daemon", f"kill -KILL {project.daemon_pid()}", check=False)
     wait_until(
         lambda: inspect(project.container("daemon"))["RestartCount"] > before and project.health("daemon") == "healthy",
-        90,
+        240,
         lambda: project.told("daemon"),
         poll_s=0.5,
     )
@@ -156,24 +155,28 @@ def test_a_daemon_killed_and_stopped_in_the_middle_loses_nothing_and_its_health_
     project.sh("daemon", f"kill -CONT {pid}")
     project.wait_health("daemon", "healthy")
 
-    assert project.wait_exit("trainer", 180) == 0, project.told("trainer")
+    assert project.wait_exit("trainer") == 0, project.told("trainer")
     project.settle()
     rows = once(Counter(int(str(row["i"])) for row in standin_rows(project, "numbered")))
     assert rows == job.returned() == set(range(6000))
 
 
-def assert_no_key_beside_training(project: Project) -> None:
-    """The daemon has the key; the training's container has it in no variable, file, process, or mounted volume."""
+def test_the_key_is_in_no_variable_file_process_or_volume_of_the_training(projects: Projects, tmp_path: Path) -> None:
+    job = Job(projects, tmp_path, rows=1_000_000, rows_per_s=20, standin=True)
+    project = job.project
+    job.up()
+    job.wait_logged(20)
+    wait_until(lambda: standin_rows(project, "numbered"), 240, lambda: project.told("daemon"), poll_s=1.0)
     assert project.sh("daemon", "cat $WANDB_API_KEY_FILE") == KEY
     name = project.container("trainer")
     assert KEY not in str(inspect(name))
     assert KEY not in docker("exec", name, "env")
-    everywhere = "grep -rlFs --exclude-dir=proc --exclude-dir=sys -e " + KEY + " / ; true"
-    assert project.sh("trainer", everywhere, timeout_s=300) == ""
+    everywhere = f"grep -rlFs --exclude-dir=proc --exclude-dir=sys -e {KEY} / ; true"
+    assert project.sh("trainer", everywhere) == ""
     processes = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
     seen = project.sh("trainer", processes, check=False)
-    assert KEY not in seen.replace(everywhere, "")
-    assert "trainer.py" in seen
+    assert KEY not in seen
+    assert "/job/trainer.py" in seen.splitlines()
     assert "serve" not in seen.splitlines(), "the daemon's processes are seen from the training"
     assert "secrets" not in project.sh("trainer", "cat /proc/self/mountinfo")
 

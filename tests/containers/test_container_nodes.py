@@ -81,7 +81,7 @@ class Node:
         return {row for row, took_ns in enumerate(calls) if took_ns}, max(calls) / 1e6
 
     def wait_logged(self, rows: int) -> None:
-        wait_until(lambda: len(self.calls()[0]) >= rows, 120, lambda: docker("logs", self.name), poll_s=0.2)
+        wait_until(lambda: len(self.calls()[0]) >= rows, 240, lambda: docker("logs", self.name), poll_s=0.2)
 
     def wait_exit(self) -> int:
         return int(docker("wait", self.name))
@@ -129,7 +129,7 @@ class Cluster:
         self.wait_serving()
 
     def wait_serving(self) -> None:
-        wait_until(lambda: "serving endpoint" in self.told(), 60, self.told, poll_s=0.2)
+        wait_until(lambda: "serving endpoint" in self.told(), 120, self.told, poll_s=0.2)
 
     def told(self) -> str:
         ran = run(["docker", "logs", f"{self.name}-hub"], check=False)
@@ -145,7 +145,7 @@ class Cluster:
             runs = found.get("runs")
             return bool(runs) and not found["pending"] and runs[0]["state"] == "finished"  # type: ignore[index]
 
-        wait_until(settled, 150, lambda: f"{json.dumps(found)[:3000]}\n{self.told()[-3000:]}", poll_s=0.5)
+        wait_until(settled, 300, lambda: f"{json.dumps(found)[:3000]}\n{self.told()[-3000:]}", poll_s=0.5)
         return found
 
     def in_wandb(self) -> dict[int, Counter[int]]:

@@ -85,8 +85,9 @@ def test_a_job_on_two_nodes_is_one_run_with_a_daemon_on_the_first(
         "sh", "-c", ranks, "sh", "python", JOB, "200", "50",
     )  # fmt: skip
     assert cluster.wait_state(job, "COMPLETED")["ExitCode"] == "0:0"
-    (file,) = tmp_path.glob(f"wandb/*run-*/run-slurm-{job}.wandb")
-    found = {rank: Counter(row.get(f"rank{rank}/i") for _, row in history_rows(file)) for rank in (0, 1)}
+    files = list(tmp_path.glob(f"wandb/*run-*/run-slurm-{job}.wandb"))  # several where a run worker was started anew
+    logged = [row for file in files for _, row in history_rows(file)]
+    found = {rank: Counter(row.get(f"rank{rank}/i") for row in logged) for rank in (0, 1)}
     for rank, counted in found.items():
         del counted[None]
         assert counted == Counter(range(200)), f"rank {rank}"

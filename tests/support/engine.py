@@ -23,7 +23,7 @@ FOR_TESTS = ROOT / "tests" / "containers" / "compose.yml"
 BUILD_DEADLINE_S = 900.0
 """torch and its like are downloaded, on two busy cores."""
 
-COMMAND_DEADLINE_S = 150.0
+COMMAND_DEADLINE_S = 400.0
 """Starting waits for health checks, stopping for grace periods."""
 
 USER = 10001
@@ -104,11 +104,11 @@ class Project:
         """`starting`, `healthy` or `unhealthy`."""
         return str(self.state(service)["Health"]["Status"])
 
-    def wait_health(self, service: str, wanted: str, deadline_s: float = 120.0) -> None:
+    def wait_health(self, service: str, wanted: str, deadline_s: float = 240.0) -> None:
         """Until the container's health is that."""
         wait_until(lambda: self.health(service) == wanted, deadline_s, lambda: self.told(service), poll_s=0.5)
 
-    def wait_exit(self, service: str, deadline_s: float = 150.0) -> int:
+    def wait_exit(self, service: str, deadline_s: float = 400.0) -> int:
         """The exit code of a service that ends."""
         wait_until(lambda: self.state(service)["Status"] == "exited", deadline_s, lambda: self.told(service), 0.3)
         return int(self.state(service)["ExitCode"])
@@ -128,7 +128,7 @@ class Project:
         """The daemon's number within its container."""
         return int(self.status()["daemon"]["pid"])
 
-    def settle(self, deadline_s: float = 120.0) -> dict[str, Any]:
+    def settle(self, deadline_s: float = 240.0) -> dict[str, Any]:
         """The status once every row is delivered and every run is over."""
         found: dict[str, Any] = {}
 
