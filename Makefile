@@ -22,7 +22,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt $(PIP_ARGS)
 
-.PHONY: help venv demo test lint chaos gpu bench clean
+.PHONY: help venv demo test lint chaos containers manifests gpu bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -42,13 +42,18 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 	$(PIP_INSTALL) -e '.[all]' '$(TORCH)'
 	@touch $@
 
+$(VENV)/manifests.stamp: requirements/manifests.txt $(VENV)/test.stamp
+	@echo "Installing what checks deploy/ …"
+	$(PIP_INSTALL) -r requirements/manifests.txt
+	@touch $@
+
 venv: $(VENV)/test.stamp ## Make the virtual environment with everything in it
 
 demo: $(VENV)/demo.stamp ## Train a small network on real digits, tracked through the sidecar
 	$(BIN)/telemetryd run -- $(BIN)/python deploy/examples/train_digits.py
 
 test: $(VENV)/test.stamp ## Run the tests (some minutes; REQUIRE_ALL=1 fails what would be skipped)
-	$(BIN)/python -m pytest -m 'not chaos and not bench and not gpu' -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not chaos and not bench and not gpu and not containers and not manifests' -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/test.stamp ## Check style, types and the layers of the packages
 	$(BIN)/ruff check .
@@ -58,6 +63,12 @@ lint: $(VENV)/test.stamp ## Check style, types and the layers of the packages
 
 chaos: $(VENV)/test.stamp ## Run the tests that kill and stop real processes (minutes)
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
+
+manifests: $(VENV)/manifests.stamp ## Check deploy/: Kubernetes, systemd, Dockerfiles, scripts
+	$(BIN)/python -m pytest -m manifests $(PYTEST_ARGS) tests/deploy
+
+containers: $(VENV)/test.stamp ## Build the images, run docker-compose.yml, kill containers (needs a container engine; minutes)
+	$(BIN)/python -m pytest -m containers $(PYTEST_ARGS) tests/containers
 
 gpu: $(VENV)/test.stamp ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)

@@ -14,8 +14,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python3 -m venv --without-pip /opt/trainer
-RUN python3 -m pip --python /opt/trainer/bin/python install --no-cache-dir --disable-pip-version-check \
+RUN python3 -m venv --without-pip /opt/trainer \
+    && python3 -m pip --python /opt/trainer/bin/python install --no-cache-dir --disable-pip-version-check \
        ${PIP_ARGS} "${TORCH}" "scikit-learn>=1.4" "numpy>=1.26"
 COPY pyproject.toml README.md LICENSE ./
 COPY client client

@@ -38,8 +38,8 @@ from telemetryd.settings import DaemonSettings, Loaded, folders
 def run(arguments: argparse.Namespace) -> int:
     """The exit code of `telemetryd run`. Raises SettingsError or MissingExtraError before anything is started."""
     loaded = options.loaded(arguments)
-    if extras.missing() and asking.ping(loaded.settings.endpoint) is None:
-        extras.require_daemon("run")  # to start one; a training container beside another's daemon does without
+    if extras.missing() and not asking.listening(loaded.settings.endpoint):
+        extras.require_daemon("run")  # to start one; a container beside a daemon does without, though that be stuck
     fill_standard_descriptors()
     received = Signals()
     try:

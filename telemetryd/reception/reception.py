@@ -105,6 +105,8 @@ class Reception:
         self._refuse_intake = False
         self._end = False
         self._connected: frozenset[str] = frozenset()
+        self.turned_s: float | None = None
+        """When the thread last came round, on time.monotonic()'s clock; None before it serves."""
         self._sessions = Sessions()
         self._reports = ReportSchedule(REPORT_INTERVAL_S)
         self._next_probe_s = 0.0
@@ -154,6 +156,7 @@ class Reception:
         self._health.set(COMPONENT, State.OK)
         failures = 0
         while not self._end:
+            self.turned_s = time.monotonic()
             self._socket.wait(self._wait_s(time.monotonic()))
             self._bell.silence()
             self._pulse.beat(COMPONENT)

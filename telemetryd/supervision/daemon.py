@@ -52,6 +52,7 @@ from telemetryd.settings.rules import limits_of
 from telemetryd.supervision import leftovers, state_folder
 from telemetryd.supervision.api_process import ApiProcess
 from telemetryd.supervision.sampling import Sampling
+from telemetryd.supervision.service_manager import ServiceManager
 from telemetryd.supervision.shutdown import Shutdown
 from telemetryd.supervision.supervisor import Supervisor
 from telemetryd.supervision.undertaker import Undertaker
@@ -176,6 +177,8 @@ class Daemon:
         self._idle_since_s: float | None = None
         self._started_s = time.monotonic()
         self._shutdown = Shutdown(settings.drain_timeout_s)
+        self._service_manager = ServiceManager(os.environ)
+        self._said_ready = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell.fileno(), selectors.EVENT_READ)
         leftovers.become_subreaper()
@@ -430,6 +433,7 @@ class Daemon:
                     self._look_now = True
             now_s = time.monotonic()
             self._heed_signals(now_s)
+            self._tell_service_manager(now_s)
             self._wake_workers(now_s)
             if self._look_now or now_s >= next_look_s:
                 self._look_now = False
@@ -443,6 +447,15 @@ class Daemon:
         """Until the next look: longer while nothing is under way."""
         may_leave = (self._retiring or self._settings.exit_when_idle) and self._supervisor.settled()
         return TICK_S if self._shutdown.draining or may_leave or not self._supervisor.calm() else CALM_TICK_S
+
+    def _tell_service_manager(self, now_s: float) -> None:
+        turned_s = self._reception.turned_s
+        if turned_s is None:
+            return
+        if not self._said_ready:
+            self._said_ready = True
+            self._service_manager.ready()
+        self._service_manager.alive(now_s, turned_s)
 
     def _wake_workers(self, now_s: float) -> None:
         with self._lock:
@@ -489,6 +502,7 @@ class Daemon:
         if again:
             self._supervisor.hurry(now_s, self._shutdown)
         else:
+            self._service_manager.stopping()
             self._reception.stop_intake()
 
     def _may_leave(self, now_s: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -21,8 +22,10 @@ from tests.support.yaml_files import load_yaml
 
 ALL_TEXT = "\n".join(path.read_text() for path in documents())
 SOURCES = [path for package in ("client", "telemetryd") for path in sorted((ROOT / package).rglob("*.py"))]
-DEPLOY_COMMANDS = ("docker",)
-"""What only runs where such a system is: its files must be there; tests/containers runs it."""
+DEPLOY_COMMANDS = (
+    "docker", "kubectl", "systemctl", "systemd-sysusers", "sbatch", "install", "cp", "runuser",
+)  # fmt: skip
+"""What only runs where such a system is: its files must be there; tests/containers and tests/deploy run it."""
 FOLDERS = ("client", "telemetryd", "tests", "docs", "deploy", "requirements", ".ci")
 
 GLOSSARY = (
@@ -115,6 +118,8 @@ def test_commands_shown_at_a_prompt_exist(block: Block, line: str) -> None:
         assert set((extras[1] or "all").split(",")) <= set(known)
     elif command == "python":
         assert (ROOT / arguments[0]).exists() or arguments[0].startswith("-")
+    elif command.startswith("deploy/"):
+        assert os.access(ROOT / command, os.X_OK)
     elif command in DEPLOY_COMMANDS:
         named_files = [word for word in arguments if word.startswith(("deploy/", "docker-compose"))]
         assert [word for word in named_files if not (ROOT / word).exists()] == []

@@ -295,6 +295,14 @@ def test_the_base_installation_is_enough_beside_a_daemon_that_answers(fake: Wire
     assert "run first-try (ab12cd34) finished" in done.stderr
 
 
+def test_the_base_installation_beside_a_daemon_that_is_stuck_runs_the_command_all_the_same(fake: WireDaemon) -> None:
+    fake.mute = True
+    done = with_the_base_alone("run", "--", "sh", "-c", "echo trained; exit 3")
+    assert (done.returncode, done.stdout) == (3, "trained\n")
+    assert "the command runs all the same" in done.stderr
+    fake.mute = False
+
+
 def test_a_daemon_that_does_not_answer_holds_the_command_up_for_seconds_only(fake: WireDaemon) -> None:
     fake.mute = True
     done = launch("sh", "-c", "exit 8")
