@@ -66,6 +66,8 @@ class Sender:
         `on_stop` when W&B asks the run to stop; `on_refused` with each new reason why the daemon lets nobody in."""
         self.delivery = Delivery()
         self.report: Report | None = None
+        self.clock_offset_ns: int | None = None
+        """The daemon's clock minus this machine's, as of the newest greeting."""
         self.changed = threading.Condition()
         self.each_turn: Callable[[], None] | None = None
         """Called on the thread at each turn; does not wait."""
@@ -276,15 +278,17 @@ class Sender:
             self.delivery.greeted(now_s, handed_over=handed_over)
 
     def _compare_clocks(self, welcome: Welcome) -> None:
-        """As NTP does, from the four times of Hello and Welcome; for sessions that share a run with other machines'."""
+        """As NTP does, from the four times of Hello and Welcome; a rank's session tells it, since it may share its run
+        with other machines'."""
         now_ns = time.time_ns()
-        if self._hello.rank is None:
-            return
         if welcome.hello_ns != self._hello.sent_ns or not welcome.received_ns:
             return  # an answer to an earlier Hello, or of a daemon that tells no times
         offset_ns = ((welcome.received_ns - welcome.hello_ns) + (welcome.sent_ns - now_ns)) // 2
         delay_ns = (now_ns - welcome.hello_ns) - (welcome.sent_ns - welcome.received_ns)
-        if delay_ns >= 0:
+        if delay_ns < 0:
+            return
+        self.clock_offset_ns = offset_ns
+        if self._hello.rank is not None:
             self._writer.append(encode(Clock(now_ns, offset_ns, delay_ns)), is_row=False)
 
     def _ask(self) -> None:

@@ -206,6 +206,11 @@ class Session:
         return self._sender.refusal or self._sender.delivery.refusal
 
     @property
+    def clock_offset_ns(self) -> int | None:
+        """The daemon's clock minus this machine's, as of the newest greeting; None while there was none."""
+        return self._sender.clock_offset_ns
+
+    @property
     def disk_trouble(self) -> str | None:
         """Why the journal is in memory only."""
         return self._supply.disk_trouble
@@ -323,10 +328,12 @@ class Session:
             print(f"telemetryd: {warning}; choose a local disk with TELEMETRYD_SPOOL_DIR", file=sys.stderr, flush=True)
 
     def _tell_refused(self, reason: str) -> None:
+        if self.hello.role == "node":  # its agent asks by a connection of its own, and hears the same
+            return
         print(f"telemetryd: {reason}. What you log is kept until it does.", file=sys.stderr, flush=True)
 
     def _tell_absent(self) -> None:
-        if self.hello.role == "console":  # a launcher has said so before it started the command
+        if self.hello.role != "train":  # a launcher, or a node's sampler, has said so itself
             return
         where = f"kept in {self.folder}" if not self.disk_trouble else f"kept in memory only ({self.disk_trouble})"
         print(

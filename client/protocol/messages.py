@@ -49,8 +49,10 @@ class Hello(Message, tag="hello"):
     """First message of a session on every connection; also stored in the session's spool folder as `hello.msgpack`.
 
     `session` is 32 hexadecimal digits. `role`: "train" writes a run of its own; "console" is a launcher that speaks
-    for all runs of its `launch`. `launch` ties a launcher to the sessions of the command it started. `major` and
-    `minor` are the sender's; where they are absent it is 1.0, whichever version reads it.
+    for all runs of its `launch`; "node" (since 1.2) is a further machine of a job, which samples itself and names the
+    run (id, project, entity) that it adds to: it opens none, keeps none open and gives no exit code. `launch` ties a
+    launcher to the sessions of the command it started. `major` and `minor` are the sender's; where they are absent it
+    is 1.0, whichever version reads it.
 
     Since 1.2: `rank`, `world_size`, `local_rank`, `node` (its number) and `restart` are as the launcher gave them,
     `rank` None for a process that none numbered. `sent_ns` is the sender's clock as this Hello left. `facts`: a Process

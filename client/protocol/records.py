@@ -279,6 +279,21 @@ class Process(Record, tag="pro"):
     files: dict[str, bytes] = {}
 
 
+class Sample(Record, tag="smp", rename={"time_ns": "n", "values": "d"}):
+    """What a node read of its machine at one moment of its own clock (since 1.2); in sessions of the role "node" alone.
+
+    `values` are by W&B's keys without "system.", with the node's label where the run has one. `node` is its host's
+    name, `offset_ns` the daemon's clock minus the node's as far as it is known. `lost` values went before this for want
+    of room in the node's journal.
+    """
+
+    time_ns: int
+    values: dict[str, float]
+    node: str = ""
+    offset_ns: int | None = None
+    lost: int = 0
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -312,6 +327,7 @@ AnyRecord = (
     | Artifact
     | Staged
     | Process
+    | Sample
     | End
 )
 

@@ -2,19 +2,41 @@
 
 Written as for wandb; only the import differs. About ten seconds on two cores. At its end it logs what the network sees:
 predictions as images, a confusion matrix, how sure it is, and a table of its mistakes.
+
+On several processes it trains them as one, with a quarter of the digits each where there are four:
+`telemetryd run -- torchrun --nproc_per_node=4 train_digits.py`.
 """
 
+import argparse
+import os
+
 import torch
+import torch.distributed as dist
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
 import client as wandb
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=20)
+arguments = parser.parse_args()
+
+if "RANK" in os.environ:  # torchrun numbers its processes
+    dist.init_process_group("gloo")
+rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
 run = wandb.init(
     project="digits",
     tags=["demo"],
-    config={"epochs": 20, "batch_size": 32, "learning_rate": 2e-3, "hidden": 128, "dropout": 0.2, "seed": 7},
+    config={
+        "epochs": arguments.epochs,
+        "batch_size": 32,
+        "learning_rate": 2e-3,
+        "hidden": 128,
+        "dropout": 0.2,
+        "seed": 7,
+    },
 )
 config = run.config
 
@@ -43,6 +65,8 @@ model = nn.Sequential(
     nn.ReLU(),
     nn.Linear(config.hidden, 10),
 )
+if ranks > 1:
+    model = nn.parallel.DistributedDataParallel(model)  # the same weights everywhere: gradients are averaged
 optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
 loss_of = nn.CrossEntropyLoss()
@@ -51,7 +75,9 @@ global_step = 0
 best_accuracy = 0.0
 for epoch in range(config.epochs):
     model.train()
-    for batch in torch.randperm(len(images_train)).split(config.batch_size):
+    order = torch.randperm(len(images_train), generator=torch.Generator().manual_seed(config.seed + epoch))
+    mine = order[rank : len(order) - len(order) % ranks : ranks]  # of the same order everywhere
+    for batch in mine.split(config.batch_size):
         logits = model(images_train[batch])
         loss = loss_of(logits, labels_train[batch])
         optimizer.zero_grad()
@@ -77,7 +103,9 @@ for epoch in range(config.epochs):
         accuracy = (logits.argmax(1) == labels_val).float().mean().item()
     best_accuracy = max(best_accuracy, accuracy)
     run.log({"global_step": global_step, "epoch": epoch, "val/loss": val_loss, "val/accuracy": accuracy})
-    print(f"epoch {epoch + 1:2d}/{config.epochs}  val/loss {val_loss:.4f}  val/accuracy {accuracy:.4f}", flush=True)
+    if rank == 0:
+        words = f"epoch {epoch + 1:2d}/{config.epochs}  val/loss {val_loss:.4f}  val/accuracy {accuracy:.4f}"
+        print(words, flush=True)
 
 confidence, guesses = logits.softmax(1).max(1)
 pictures = images_val.reshape(-1, 1, 8, 8)
@@ -104,3 +132,5 @@ run.log(
 run.summary["best_accuracy"] = best_accuracy
 run.summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
 run.finish()
+if dist.is_initialized():
+    dist.destroy_process_group()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from client import amounts
 from telemetryd.cli import exit_codes, options
 from telemetryd.cli.limits import TOP_INTERVAL_MIN_S, TOP_INTERVAL_S
+from telemetryd.cli.node import SETTINGS as NODE_SETTINGS
 from telemetryd.errors import (
     AlreadyServingError,
     KeysError,
@@ -164,6 +165,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add(push, ("endpoint", "state_dir", "spool_dir"))
 
+    node = commands.add_parser(
+        "node",
+        help="sample this machine for a job whose daemon runs on another",
+        description="Runs on each further node of a distributed job until SIGTERM or SIGINT: samples GPUs and host"
+        " while a run trains here, and adds the samples to the run at the endpoint's daemon, under this node's label."
+        " On the daemon's own machine it does nothing, so that it can be started on every node alike.",
+    )
+    options.add(node, NODE_SETTINGS)
+
     keys = commands.add_parser(
         "keys",
         help="make the keys by which clients on other machines reach the daemon",
@@ -240,6 +250,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from telemetryd.cli import push
 
         return push.run(arguments)
+    if arguments.command == "node":
+        from telemetryd.cli import node
+
+        return node.run(arguments)
     if arguments.command == "keys":
         from telemetryd.cli import keys
 

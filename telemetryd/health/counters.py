@@ -40,7 +40,7 @@ KNOWN: dict[str, str] = {
     "samplers_killed": "sampling processes killed because they said nothing any more",
     "samples_passed_on": "values of the machine handed to run workers, for System panels",
     "samples_published": "values that run workers handed to wandb",
-    "samples_dropped": "values lost on the way: the daemon or a run worker did not take them",
+    "samples_dropped": "values lost on the way: the daemon, a run worker or a node's journal did not take them",
     "gpu_events": "faults of GPUs and their driver: XID, ECC, lost, hung, back again",
     "health_raised": "troubles that health rules found, each once per episode; `status` has them by rule",
     "health_cleared": "those that were over again",

@@ -32,6 +32,6 @@ def is_awaited(database: Database, spool_dir: Path, key: str) -> bool:
             hello = _decode_hello((spool_dir / name / HELLO_NAME).read_bytes())
         except (OSError, msgspec.MsgspecError):
             continue
-        if hello.run is not None and hello.run.key() == key:
+        if hello.role == "train" and hello.run is not None and hello.run.key() == key:
             return True
     return False

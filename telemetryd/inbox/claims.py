@@ -16,8 +16,8 @@ def hello_problem(hello: Hello) -> str | None:
         return "a session is 32 hexadecimal digits"
     if hello.launch is not None and not _ID.fullmatch(hello.launch):
         return "a launch is 32 hexadecimal digits"
-    if hello.role not in ("train", "console"):
-        return f"unknown role {hello.role[:40]!r}; roles are train and console"
+    if hello.role not in ("train", "console", "node"):
+        return f"unknown role {hello.role[:40]!r}; roles are train, console and node"
     if hello.rank is not None and not 0 <= hello.rank < hello.world_size <= SQLITE_INT_MAX:
         return "a rank is a number below its world size"
     if not (0 <= hello.pid <= SQLITE_INT_MAX and 0 <= hello.start_time_ns <= SQLITE_INT_MAX):
@@ -30,7 +30,7 @@ def hello_problem(hello: Hello) -> str | None:
 def _run_problem(hello: Hello) -> str | None:
     run = hello.run
     if run is None:
-        return "a training session names its run"
+        return "a session of training or of a node names its run"
     if not run.run_id:
         return "a run has an id"
     for part, value in (("run id", run.run_id), ("project", run.project), ("entity", run.entity)):

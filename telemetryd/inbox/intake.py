@@ -5,6 +5,7 @@ Invariants
 * Records are stored in rising order per session; those up to `acked` are never stored again.
 * A row never waits in a run that is closing or finished: new records open the run again (a new life).
 * A launcher's output has no run (run_id NULL) while no run of its launch is open; it goes to the next one that is.
+* A node's samples are taken while their run is open; it neither opens nor keeps one open. Others are acked and gone.
 
 Every method must run inside `Database.transaction()`.
 """
@@ -19,12 +20,13 @@ from typing import Any
 import msgspec
 
 from client.protocol import framing, records
+from client.protocol.errors import MalformedError
 from client.protocol.framing import Buffer
 from client.protocol.messages import Hello, RunSpec
 from telemetryd.errors import GapError, SessionClaimError, UnknownSessionError
 from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
-from telemetryd.inbox.survey import add_losses, survey
+from telemetryd.inbox.survey import Survey, add_losses, survey
 from telemetryd.inbox.tails import Tails
 from telemetryd.limits import EARLY_OUTPUT_KEPT_NS, EARLY_OUTPUT_MAX_BYTES, SQLITE_INT_MAX
 
@@ -46,7 +48,8 @@ class Greeted:
 
 @dataclass(frozen=True)
 class Kept:
-    """What an append came to. `records` and `rows` count what was new."""
+    """What an append came to. `records` and `rows` count what was new; `samples_lost` values of a node's that its
+    journal had no room for, or whose run was not open."""
 
     acked: int
     run_id: int | None
@@ -54,6 +57,7 @@ class Kept:
     rows: int
     ended: bool
     trimmed_bytes: int = 0
+    samples_lost: int = 0
 
 
 class Intake:
@@ -79,6 +83,8 @@ class Intake:
         if hello.role == "console":
             self._drop_stale_output(now_ns)
             run_id = self._open_run_of(hello.launch)
+        elif hello.role == "node":
+            run_id = self._run_of_node(hello)
         elif hello.run is not None:
             run_id, life, opened = self._run_for(hello.run, hello.launch, now_ns)
         self._database.execute(
@@ -102,7 +108,9 @@ class Intake:
             raise SessionClaimError(f"session {hello.session} said hello as {stored.role} of run {key} before")
         self._database.execute("UPDATE sessions SET seen_ns = ? WHERE session = ?", (now_ns, hello.session))
         opened = False
-        if state == "lost":
+        if hello.role == "node":
+            self._database.execute("UPDATE sessions SET state = 'open' WHERE session = ?", (hello.session,))
+        elif state == "lost":
             opened = self._open_again(hello.session, run_id)
         return Greeted(acked, run_id, opened)
 
@@ -176,6 +184,8 @@ class Intake:
             self._note_offered(session, offered)
             return Kept(acked, run_id, 0, 0, ended=False)
         begin = max(first, acked + 1)
+        if role == "node":
+            return self._append_samples(session, run_id, begin, last, memoryview(payload)[seen.start :], seen)
         if role == "console":
             run_id = self._console_run(session, run_id)
         if state != "open":
@@ -202,6 +212,36 @@ class Intake:
             self._end(session, seen.end)
         trimmed = self._trim_early_output(session) if run_id is None else 0
         return Kept(last, run_id, last - begin + 1, seen.rows, seen.end is not None, trimmed)
+
+    # Nodes.
+
+    def _run_of_node(self, hello: Hello) -> int | None:
+        """The run that a node samples for, where it is open."""
+        key = hello.run.key() if hello.run is not None else ""
+        found = self._database.row("SELECT run_id FROM runs WHERE key = ? AND state = 'open'", (key,))
+        return None if found is None else int(found[0])
+
+    def _append_samples(
+        self, session: str, known: int | None, first: int, last: int, body: Buffer, seen: Survey
+    ) -> Kept:
+        """A node's records: kept while their run is open, else acked all the same and gone. Raises MalformedError."""
+        if seen.rows:
+            raise MalformedError("a node has samples, not rows")
+        (hello,) = self._database.row("SELECT hello FROM sessions WHERE session = ?", (session,))
+        run_id = self._run_of_node(_decode_hello(hello))
+        if run_id is not None:
+            self._database.execute(
+                "INSERT INTO batches (run_id, session, first, last, rows, body) VALUES (?, ?, ?, ?, 0, ?)",
+                (run_id, session, first, last, body),
+            )
+        self._database.execute(
+            "UPDATE sessions SET acked = ?, run_id = ?, state = 'open' WHERE session = ?",
+            (last, run_id if run_id is not None else known, session),
+        )
+        if seen.end is not None:
+            self._end(session, seen.end)
+        lost = seen.samples_lost + (seen.samples if run_id is None else 0)
+        return Kept(last, run_id, last - first + 1, 0, seen.end is not None, samples_lost=lost)
 
     def _note_offered(self, session: str, offered: int) -> None:
         self._database.execute(

@@ -24,6 +24,15 @@ from telemetryd.limits import INBOX_DELETE_SLICE
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class _Host(msgspec.Struct):
+    """Of a Hello: on which host its process is."""
+
+    host: str = ""
+
+
+_decode_host = msgspec.msgpack.Decoder(_Host).decode
+
+
 @dataclass(frozen=True)
 class SessionEnd:
     """How a session stands: `state` "open", "ended" or "lost"; the exit code its End gave."""
@@ -220,10 +229,11 @@ class Progress:
         return (True, None) if console is None else (console.state != "open", console.exit_code)
 
     def records_by_run(self) -> dict[int, int]:
-        """How many records of each open run were kept, of launchers too: it rises with whatever is said."""
+        """How many records of each open run were kept, of launchers too: it rises with whatever is said. Samples of
+        other nodes say nothing of training."""
         rows = self._database.rows(
             "SELECT r.run_id, COALESCE(SUM(s.acked), 0) FROM runs r JOIN sessions s ON s.run_id = r.run_id"
-            " WHERE r.state = 'open' GROUP BY r.run_id"
+            " WHERE r.state = 'open' AND s.role <> 'node' GROUP BY r.run_id"
         )
         return {int(run_id): int(records) for run_id, records in rows}
 
@@ -232,9 +242,22 @@ class Progress:
         rows = self._database.rows("SELECT session FROM sessions WHERE run_id = ? ORDER BY rowid", (run_id,))
         return [session for (session,) in rows]
 
+    def nodes(self) -> dict[int, int]:
+        """Nothing that `training_sessions` does not tell."""
+        return {}
+
+    def hosts_training_for(self, run_id: int) -> set[str]:
+        """The hosts of all processes that train, or trained, for a run in its present life."""
+        rows = self._database.rows(
+            "SELECT s.hello FROM sessions s JOIN runs r ON r.run_id = s.run_id"
+            " WHERE s.run_id = ? AND s.role = 'train' AND s.life = r.life",
+            (run_id,),
+        )
+        return {_decode_host(hello).host for (hello,) in rows}
+
     def count_open_sessions(self) -> int:
-        """How many sessions are open, launchers included."""
-        (count,) = self._database.row("SELECT COUNT(*) FROM sessions WHERE state = 'open'")
+        """How many sessions are open, launchers included; nodes, which only sample, are not."""
+        (count,) = self._database.row("SELECT COUNT(*) FROM sessions WHERE state = 'open' AND role <> 'node'")
         return int(count)
 
     def forget(self, before_ns: int) -> list[int]:

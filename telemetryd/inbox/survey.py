@@ -27,6 +27,10 @@ class Survey:
     end: records.End | None
     artifacts: list[records.Artifact | records.Staged]
     output: list[records.Output] = field(default_factory=list)
+    samples: int = 0
+    """Values of a node's machine."""
+    samples_lost: int = 0
+    """Those that the node had no room for."""
 
 
 def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
@@ -40,7 +44,7 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
     prefix = records.ROW_PREFIX
     stop = len(view)
     position, sequence, rows = 0, first, 0
-    start = 0
+    start = samples = samples_lost = 0
     losses: dict[str, int] = {}
     end: records.End | None = None
     artifacts: list[records.Artifact | records.Staged] = []
@@ -69,13 +73,16 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
                     artifacts.append(record)
                 elif isinstance(record, records.Output):
                     output.append(record)
+                elif isinstance(record, records.Sample):
+                    samples += len(record.values)
+                    samples_lost += min(max(0, record.lost), LOSS_MAX_ROWS)
         else:
             start = after
         position = after
         sequence += 1
     if sequence != last + 1:
         raise MalformedError(f"{sequence - first} records where the batch says {first} to {last}")
-    return Survey(start, rows, losses, end, artifacts, output)
+    return Survey(start, rows, losses, end, artifacts, output, samples, samples_lost)
 
 
 def _notice(body: bytes, crc: int, sequence: int) -> records.AnyRecord | None:

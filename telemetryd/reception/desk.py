@@ -287,6 +287,7 @@ class Desk:
             self._counters.add("rows_received", result.rows)
             self._counters.add("records_repeated", batch.last - batch.first + 1 - result.records)
             self._counters.add("early_output_dropped_bytes", result.trimmed_bytes)
+            self._counters.add("samples_dropped", result.samples_lost)
             if result.run_id is not None and result.records:
                 self._turn.records_in.add(result.run_id)
             self._turn.sessions_changed |= result.ended

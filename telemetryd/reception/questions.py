@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from client.protocol.messages import Report
+from client.protocol.messages import Hello, Report, RunSpec
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
 from telemetryd.health.events import Events
@@ -41,7 +41,19 @@ class _RunView(msgspec.Struct):
 _spec = _started = msgspec.msgpack.Decoder(_RunView)
 
 
-KINDS = ("ping", "status", "run", "launch", "artifacts", "retire")
+KINDS = ("ping", "status", "run", "launch", "node", "artifacts", "retire")
+
+_decode_hello = msgspec.msgpack.Decoder(Hello).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+SAMPLING_SETTINGS = (
+    "x_disable_stats",
+    "x_label",
+    "x_stats_disk_paths",
+    "x_stats_sampling_interval",
+    "x_stats_track_process_tree",
+)
+"""What of a run's settings matters to who samples its machine."""
 
 
 class QuestionError(Exception):
@@ -85,6 +97,8 @@ class Questions:
             return self._run(_text(args, "key"))
         if kind == "launch":
             return self._launch(_text(args, "launch"))
+        if kind == "node":
+            return self._node(_text(args, "host"), args.get("sessions"))
         if kind == "artifacts":
             return self._artifacts_of(_text(args, "session"), args.get("ids"))
         if kind == "retire":
@@ -164,6 +178,24 @@ class Questions:
         )
         return {"runs": maps, "settled": settled}
 
+    def _node(self, host: str, sessions: Any) -> dict[str, Any]:
+        """What a further machine has to sample: the open runs whose training processes are on it, known by the host's
+        name or by their journals in its spool."""
+        in_spool = {str(session) for session in sessions} if isinstance(sessions, list) else set()
+        runs: dict[int, dict[str, Any]] = {}
+        room = ANSWER_PROCESSES_MAX
+        for run_id, key, encoded in self._progress.training_sessions():
+            origin = _decode_session(encoded)
+            if not room or not (origin.host == host or origin.session in in_spool):
+                continue
+            room -= 1
+            if run_id not in runs:
+                nodes = len(self._progress.hosts_training_for(run_id))
+                runs[run_id] = {"run": run_id, "key": key, "nodes": nodes, "hellos": []}
+            runs[run_id]["hellos"].append(_encode(_shortened(_decode_hello(encoded))))
+        daemon = {name: self._identity.get(name) for name in ("host", "boot_id", "sampling")}
+        return {"runs": list(runs.values()), **daemon}
+
     def _run_map(self, run: RunAccount, processes: int) -> dict[str, Any]:
         """A run with its newest `processes`."""
         report = msgspec.structs.asdict(self.report("", run))
@@ -210,6 +242,28 @@ class Questions:
             stop_requested=self._deliveries.stop_requested(run.run_id),
             media_lost=account.media_lost,
         )
+
+
+class _Session(msgspec.Struct):
+    """Of a Hello: whose it is."""
+
+    session: str
+    host: str = ""
+
+
+_decode_session = msgspec.msgpack.Decoder(_Session).decode
+
+
+def _shortened(hello: Hello) -> Hello:
+    """What a sampler must know of a training process; no config, nothing of what it runs."""
+    spec = hello.run
+    if spec is not None:
+        settings = {name: spec.settings[name] for name in SAMPLING_SETTINGS if name in spec.settings}
+        told = {"environ": spec.metadata["environ"]} if "environ" in spec.metadata else {}
+        spec = RunSpec(
+            spec.run_id, spec.entity, spec.project, directory=spec.directory, settings=settings, metadata=told
+        )
+    return msgspec.structs.replace(hello, run=spec)
 
 
 def _text(args: dict[str, Any], name: str) -> str:

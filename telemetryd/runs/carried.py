@@ -17,7 +17,9 @@ from typing import Any
 
 from client.protocol.records import Alert, Output, Saved
 from telemetryd.runs import saved_files, wandb_file
+from telemetryd.runs.limits import SAMPLES_REMEMBERED
 from telemetryd.runs.notes import Folder
+from telemetryd.runs.sink import sample_key
 from telemetryd.runs.wandb_file import put
 
 _INTERNAL = "_wandb"
@@ -33,6 +35,8 @@ class Carried:
     """Output records, each counted once: those of an online file are first those that offline ones before it hold."""
     unsent: deque[Output] = field(default_factory=deque)
     """Output that is in offline files only."""
+    samples: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=SAMPLES_REMEMBERED))
+    """The newest samples of machines, by sample_key."""
     alerts: int = 0
     """Alerts, each counted once, as output is."""
     unsent_alerts: deque[Alert] = field(default_factory=deque)
@@ -98,6 +102,10 @@ def _fold(record: Any, into: Carried, *, online: bool) -> None:
         into.name, into.notes, into.tags = run.display_name or None, run.notes or None, list(run.tags)
         for item in run.config.update:
             put(into.config, _key(item), json.loads(item.value_json))
+    elif kind == "stats":
+        into.samples.append(
+            sample_key(record.stats.timestamp.ToNanoseconds(), (item.key for item in record.stats.item))
+        )
     elif kind == "alert":
         _fold_alert(record.alert, into, online=online)
     elif kind in ("output_raw", "output_logger"):

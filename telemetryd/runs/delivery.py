@@ -39,6 +39,7 @@ from client.protocol.records import (
     Process,
     Rank,
     Row,
+    Sample,
     Saved,
     Summary,
 )
@@ -48,13 +49,13 @@ from telemetryd.runs import feed
 from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
 from telemetryd.runs.ledger_summary import rank_summary
-from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX
+from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX, CLOCK_OFFSET_KEY
 from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import blob_refs, is_rich
 from telemetryd.runs.ranks import Call, Ranks
 from telemetryd.runs.rows import FinishedRow, Late, RowAssembly
-from telemetryd.runs.sink import Existing, Position, Sink
+from telemetryd.runs.sink import LABEL, Existing, Position, Sink, sample_key
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,8 @@ class Delivery:
         self._checkpoint_rows = 0
         self.newest_row: dict[str, Any] = {}
         """The data of the row that was written last."""
+        self.samples_shown = self.samples_lost = 0
+        """Values of other nodes' machines, until somebody takes the figures."""
         self._there = Existing()
         self._steps_left: deque[int] = deque()
         self._outputs_left = 0
@@ -226,6 +229,8 @@ class Delivery:
             self._output(record)
         elif isinstance(record, Alert):
             self._alert(record)
+        elif isinstance(record, Sample):
+            self._sample(record)
         elif isinstance(record, End | Gone):
             self._call(ranks.end(session))
             for row in self.rows.end_session(session):
@@ -347,6 +352,19 @@ class Delivery:
             self._steps_left.popleft()
             return True
         return self._there.below is not None and step < self._there.below
+
+    def _sample(self, record: Sample) -> None:
+        """Of another node's machine: into the System panel with its own time, once."""
+        if not record.values or sample_key(record.time_ns, record.values) in self._there.samples:
+            return
+        values = dict(record.values)
+        if record.offset_ns is not None:
+            label = next(iter(values), "").partition(LABEL)[2]
+            values[CLOCK_OFFSET_KEY + (LABEL + label if label else "")] = record.offset_ns / 1e9
+        if self._sink.samples(record.time_ns, values):
+            self.samples_shown += len(record.values)
+        else:
+            self.samples_lost += len(record.values)
 
     def _output(self, record: Output) -> None:
         self._outputs += 1

@@ -116,6 +116,13 @@ SAMPLES_WAITING_MAX = 600
 SAMPLES_SHOWN_FOR_S = 180.0
 """How long a value that was not renewed stays on the endpoint that wandb-core scrapes: longer than usual periods."""
 
+SAMPLES_REMEMBERED = 8192
+"""The newest samples in a run's earlier files, so that what other nodes sent is not shown twice after a worker died:
+many times what it had in hand."""
+
+CLOCK_OFFSET_KEY = "host.clock.offsetSeconds"
+"""The System panel's key for how much the daemon's clock is ahead of another node's."""
+
 WANDB_SAMPLER_OFF_S = 1e6
 """wandb's own sampling interval while the daemon samples: one sample at the start, which brings the run's metadata the
 names of CPU, GPU, memory and disk, and none after it."""

@@ -7,7 +7,7 @@ Invariants of every sink
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,17 @@ class Existing:
     outputs: int = 0
     below: int | None = None
     alerts: int = 0
+    samples: Collection[tuple[int, str]] = ()
+    """sample_key of the newest labelled or other samples that its files have."""
+
+
+LABEL = "/l:"
+"""Before a node's label in the System panel's keys, as wandb writes it."""
+
+
+def sample_key(time_ns: int, values: Iterable[str]) -> tuple[int, str]:
+    """What tells a sample from others: its time and its node's label."""
+    return time_ns, next(iter(values), "").partition(LABEL)[2]
 
 
 class Sink(Protocol):

@@ -108,7 +108,8 @@ class WandbSink:
         self._cores: list[int] = []
         self._starting_step = 0
         self._sent_again = 0
-        self._shows_samples = sampled and wandb_private.stats_can_be_published()
+        self._shows_samples = wandb_private.stats_can_be_published()
+        self._sampled = sampled and self._shows_samples
         self._endpoint: SamplesEndpoint | None = None
         if sampled and not self._shows_samples:
             self._open_endpoint()
@@ -203,7 +204,7 @@ class WandbSink:
         import wandb
 
         try:
-            arguments = wandb_settings.init_arguments(self._spec, mode, self._fallback_dir, sampled=self._shows_samples)
+            arguments = wandb_settings.init_arguments(self._spec, mode, self._fallback_dir, sampled=self._sampled)
         except ValueError as error:
             raise SinkPermanentError("config", f"the run's config cannot be rebuilt: {error}") from error
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)
@@ -286,9 +287,10 @@ class WandbSink:
         Online, what counts is what the server has: rows of earlier files that it lacks, because a worker died before
         it had uploaded them or had no key, are written again from those files.
         """
+        samples = frozenset(self._carried.samples)
         if self._run.settings.mode == "offline":
             steps = tuple(step for step in self._carried.steps if step >= next_step)
-            return Existing(steps, self._carried.outputs, alerts=self._carried.alerts)
+            return Existing(steps, self._carried.outputs, alerts=self._carried.alerts, samples=samples)
         for folder in self._notebook.notes.folders[:-1]:
             self._send_again(Path(folder.file), next_step)
         if self._upload is not None:
@@ -296,7 +298,7 @@ class WandbSink:
             publish = partial(wandb_private.publish_file, self._run)
             upload = self._upload
             self._private("media", lambda: carry_media(earlier, Path(self._run.dir), upload.file_sizes, publish))
-        return Existing((), self._carried.outputs, self._starting_step, self._carried.alerts)
+        return Existing((), self._carried.outputs, self._starting_step, self._carried.alerts, samples)
 
     def _send_again(self, file: Path, before: int) -> None:
         for step, row in history_rows(file):

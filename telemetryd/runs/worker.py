@@ -285,7 +285,9 @@ class Worker:
     def _show_samples(self) -> None:
         """Into the System panel with what has come of the machine's samples."""
         waiting, lost = self._orders.samples.take()
-        shown = 0
+        delivery = self._delivery  # has had those of other nodes
+        shown, lost = delivery.samples_shown, lost + delivery.samples_lost
+        delivery.samples_shown = delivery.samples_lost = 0
         for samples in waiting:
             if self._sink.samples(samples.time_ns, samples.values):
                 shown += len(samples.values)

@@ -324,6 +324,9 @@ class Daemon:
             "spool_dir": str(self._settings.spool_dir),
             "endpoint": self._settings.endpoint,
             "started_ns": time.time_ns(),
+            "host": os.uname().nodename,
+            "boot_id": leftovers.boot_id(),
+            "sampling": self._settings.sampling,
         }
 
     # Listener, called on the reception thread.

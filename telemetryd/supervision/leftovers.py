@@ -29,6 +29,14 @@ class Process(NamedTuple):
     start_ticks: int
 
 
+def boot_id() -> str:
+    """This machine's present run, unlike that of any other; "" where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def identify(pid: int) -> Process | None:
     """The process that has this number now; None when there is none, or it is a zombie."""
     try:

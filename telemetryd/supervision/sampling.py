@@ -22,7 +22,6 @@ from telemetryd.health import events as health_events
 from telemetryd.health.counters import Counters
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health, State
-from telemetryd.inbox.progress import Progress
 from telemetryd.limits import SAMPLER_IDLE_S, SAMPLER_SILENT_MAX_S
 from telemetryd.runs import control
 from telemetryd.sampling import view
@@ -71,13 +70,23 @@ class Runs(Protocol):
         """The newest step that the run's worker has seen."""
 
 
+class Sessions(Protocol):
+    """Where sampling learns who trains; telemetryd.inbox.progress.Progress on the daemon's own machine."""
+
+    def training_sessions(self) -> list[tuple[int, str, bytes]]:
+        """(run, its key, hello) of every open session of a training process."""
+
+    def nodes(self) -> dict[int, int]:
+        """On how many machines each run trains, where that is more than these sessions tell."""
+
+
 class Sampling:
     """The sampler and its readings."""
 
     def __init__(
         self,
         settings: SamplingSettings,
-        progress: Progress,
+        sessions: Sessions,
         runs: Runs,
         health: Health,
         counters: Counters,
@@ -85,10 +94,13 @@ class Sampling:
         selector: selectors.BaseSelector,
         command: Sequence[str] = SAMPLER_COMMAND,
         clock: Callable[[], float] = time.monotonic,
+        log_dir: Path | None = None,
     ) -> None:
+        """`log_dir`: where the process's log lies; else `workers` in the state folder."""
+        self._log_dir = log_dir or settings.state_dir / "workers"
         self.machine = Machine()
         self._settings = settings
-        self._progress = progress
+        self._sessions = sessions
         self._runs = runs
         self._health = health
         self._counters = counters
@@ -158,7 +170,9 @@ class Sampling:
                 self._ended(process, None, now_s)
 
     def _renew(self) -> None:
-        watched = self._watchlist.make(self._progress.training_sessions(), self.machine.devices().devices)
+        watched = self._watchlist.make(
+            self._sessions.training_sessions(), self.machine.devices().devices, self._sessions.nodes()
+        )
         for run in self._watched.keys() - watched.keys():
             self.machine.forget(run)
         for run, made in watched.items():
@@ -184,7 +198,7 @@ class Sampling:
     # The process.
 
     def _start(self, now_s: float) -> None:
-        log_path = self._settings.state_dir / "workers" / "sampling.log"
+        log_path = self._log_dir / "sampling.log"
         try:
             process = SamplerProcess(self._command, self.periods_s, log_path, now_s)
         except OSError as error:

@@ -57,18 +57,29 @@ class Watchlist:
         self._node_label = node_label
         self._local_endpoint = local_endpoint
         self._processes: dict[str, leftovers.Process | None] = {}
+        self._several: set[int] = set()
+        """Runs that had processes on several nodes; their keys keep the label when those have ended."""
         self._hosts = {os.uname().nodename, socket.gethostname()}
 
-    def make(self, sessions: Sequence[tuple[int, str, bytes]], devices: Sequence[Device]) -> dict[int, Watched]:
-        """Of every open training session (run, key, hello): the runs that train on this machine."""
+    def make(
+        self,
+        sessions: Sequence[tuple[int, str, bytes]],
+        devices: Sequence[Device],
+        nodes: Mapping[int, int] | None = None,
+    ) -> dict[int, Watched]:
+        """Of every open training session (run, key, hello): the runs that train on this machine. `nodes`: on how many
+        machines they train, where somebody knows better than these sessions tell."""
         by_run: dict[int, list[tuple[str, Hello]]] = {}
         for run, key, hello_bytes in sessions:
             by_run.setdefault(run, []).append((key, _decode(hello_bytes)))
         known = {hello.session for hellos in by_run.values() for _, hello in hellos}
         self._processes = {session: found for session, found in self._processes.items() if session in known}
+        self._several &= by_run.keys()
         watched: dict[int, Watched] = {}
         for run, hellos in by_run.items():
             here = [hello for _, hello in hellos if self._is_here(hello)]
+            if 0 < len(here) < len(hellos) or (nodes or {}).get(run, 1) > 1:
+                self._several.add(run)
             if here and (made := self._watch(run, hellos[0][0], here, devices)) is not None:
                 watched[run] = made
         return watched
@@ -100,19 +111,19 @@ class Watchlist:
             _paths(spec.directory if spec is not None else "", settings),
             settings.get("x_stats_track_process_tree") is True,
         )  # fmt: skip
-        label = self._label(settings, environ, first)
+        label = self._label(settings, environ, first, several=run in self._several or _nodes(environ) > 1)
         interval = settings.get("x_stats_sampling_interval")
         interval_s = float(interval) if isinstance(interval, (int, float)) else 0.0
         return Watched(run, key, target, label, interval_s, Panel(target, devices, label))
 
-    def _label(self, settings: Mapping[str, Any], environ: Mapping[str, str], hello: Hello) -> str | None:
+    def _label(
+        self, settings: Mapping[str, Any], environ: Mapping[str, str], hello: Hello, *, several: bool
+    ) -> str | None:
         given = settings.get("x_label")
         if isinstance(given, str) and given:
             return given
         if self._node_label == "auto":
-            return (
-                (environ.get("SLURMD_NODENAME") or hello.host or os.uname().nodename) if _nodes(environ) > 1 else None
-            )
+            return (environ.get("SLURMD_NODENAME") or hello.host or os.uname().nodename) if several else None
         return None if self._node_label == "off" else self._node_label
 
 

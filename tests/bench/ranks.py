@@ -1,10 +1,13 @@
 """How many ranks one daemon takes: simulated ranks that log at a rate, and what daemon and run worker make of them.
 
     python -m tests.bench.ranks [--ranks 64] [--rows-per-s 100] [--metrics 10] [--seconds 60] [--policy aggregate]
+        [--tick-s 0.025]
 
 Each rank is a session with a journal of its own, as in training; some tens of them share a process, whose time is none
-of the daemon's. Prints a row for the table in docs/distributed.md: the daemon's and the worker's share of one core, the
-rows that were under way (their most, and that over the rate as a time), and what was lost.
+of the daemon's, but whose cores are. With hundreds of ranks their senders' turns alone fill two cores: --tick-s lets
+them turn less often, as if each had a machine of its own. Prints a row for the table in docs/distributed.md: the
+daemon's and the worker's share of one core, the rows that were under way (their most, and that over the rate as a
+time), and what was lost.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 
 from client.connection import ask
 from client.errors import NoAnswerError
+from client.limits import TICK_S
 from tests.support.processes import running, wait_until
 
 SESSIONS_PER_PROCESS = 32
@@ -43,6 +47,7 @@ class Outcome:
     worker_cpu: float
     sent_for_s: float
     incomplete: int
+    load_cpu: float
 
     def row(self) -> str:
         """A row of the table."""
@@ -57,13 +62,16 @@ HEAD = """\
 |---|---|---|---|---|---|---|---|"""
 
 
-def simulate(first: int, count: int, world: int, rows_per_s: float, seconds: float, metrics: int, policy: str) -> None:
+def simulate(
+    first: int, count: int, world: int, rows_per_s: float, seconds: float, metrics: int, policy: str, tick_s: float
+) -> None:
     """Some ranks in this process: the load."""
-    from client import places
+    from client import places, sender
     from client.protocol.messages import Hello, RunSpec
     from client.protocol.records import End, Rank, Row, encode
     from client.session import Session
 
+    sender.TICK_S = tick_s
     sessions = []
     for rank in range(first, first + count):
         run = RunSpec("load", project="load", mode="offline", directory=os.environ["WANDB_DIR"])
@@ -76,21 +84,23 @@ def simulate(first: int, count: int, world: int, rows_per_s: float, seconds: flo
     wait_until(lambda: all(session.connected for session in sessions), 120, "the sessions' welcome")
     print("connected", flush=True)
     sys.stdin.readline()
-    begun_s = time.monotonic()
+    begun_s, cpu_before = time.monotonic(), time.process_time()
     for step in range(int(rows_per_s * seconds)):
         while (left_s := begun_s + step / rows_per_s - time.monotonic()) > 0:
             time.sleep(left_s)
         for index, session in enumerate(sessions):
             values = dict.fromkeys(names, step + 0.001 * (first + index))
             session.append(encode(Row(step, time.time_ns(), values)))
-    print(f"sent {time.monotonic() - begun_s:.2f}", flush=True)
+    print(f"sent {time.monotonic() - begun_s:.2f} {time.process_time() - cpu_before:.2f}", flush=True)
     for session in sessions:
         session.record(End(time.time_ns(), 0))
     for session in sessions:
         session.close(60)
 
 
-def measure(folder: Path, ranks: int, rows_per_s: float, seconds: float, metrics: int, policy: str) -> Outcome:
+def measure(
+    folder: Path, ranks: int, rows_per_s: float, seconds: float, metrics: int, policy: str, tick_s: float = TICK_S
+) -> Outcome:
     """Run the load against a daemon of its own."""
     environ = os.environ | {
         "TELEMETRYD_ENDPOINT": f"ipc://{folder}/d.sock",
@@ -107,7 +117,7 @@ def measure(folder: Path, ranks: int, rows_per_s: float, seconds: float, metrics
         for first in range(0, ranks, SESSIONS_PER_PROCESS):
             count = min(SESSIONS_PER_PROCESS, ranks - first)
             numbers = [first, count, ranks, rows_per_s, seconds, metrics]
-            command = [sys.executable, "-m", "tests.bench.ranks", "--simulate", *map(str, numbers), policy]
+            command = [sys.executable, "-m", "tests.bench.ranks", "--simulate", *map(str, numbers), policy, str(tick_s)]
             loads.append(
                 subprocess.Popen(
                     command,
@@ -152,11 +162,13 @@ def _watch(
         assert time.monotonic() - begun_s < SETTLE_DEADLINE_S + 600, status
         time.sleep(0.2)
     took_s = ended_s - begun_s
-    sent_s = max(float(load.stdout.read().split()[1]) for load in loads if load.stdout is not None)
+    told = [load.stdout.read().split() for load in loads if load.stdout is not None]
+    sent_s = max(float(words[1]) for words in told)
+    load_cpu = sum(float(words[2]) for words in told) / sent_s
     return Outcome(
         ranks, rows_per_s, status["offered"], status["delivered"], sum(status["dropped"].values()), pending_max,
         pending_max / (ranks * rows_per_s), time.monotonic() - ended_s, (cpu - before) / took_s,
-        (worker_cpu - worker_before) / took_s, sent_s, runs[0].get("ranks", {}).get("incomplete_rows", 0),
+        (worker_cpu - worker_before) / took_s, sent_s, runs[0].get("ranks", {}).get("incomplete_rows", 0), load_cpu,
     )  # fmt: skip
 
 
@@ -192,16 +204,20 @@ def main() -> None:
     parser.add_argument("--metrics", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--policy", default="aggregate")
-    parser.add_argument("--simulate", nargs=7, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--tick-s", type=float, default=TICK_S)
+    parser.add_argument("--simulate", nargs=8, default=None, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.simulate is not None:
-        first, count, world, rows_per_s, seconds, metrics, policy = given.simulate
-        simulate(int(first), int(count), int(world), float(rows_per_s), float(seconds), int(metrics), policy)
+        first, count, world, rows_per_s, seconds, metrics, policy, tick = given.simulate
+        numbers = int(first), int(count), int(world), float(rows_per_s), float(seconds), int(metrics)
+        simulate(*numbers, policy, float(tick))
         return
     with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
-        outcome = measure(Path(folder), given.ranks, given.rows_per_s, given.seconds, given.metrics, given.policy)
+        outcome = measure(Path(folder), given.ranks, given.rows_per_s, given.seconds, given.metrics, given.policy,
+                          given.tick_s)  # fmt: skip
     print(f"policy {given.policy}, {given.metrics} metrics, {os.cpu_count()} cores; delivered {outcome.delivered:,}")
     print(f"sent in {outcome.sent_for_s:.1f} s, settled {outcome.settled_after_s:.1f} s after the end,"
+          f" the load took {100 * outcome.load_cpu:.0f} % of a core,"
           f" {outcome.incomplete} rows without some rank")  # fmt: skip
     print(f"{HEAD}\n{outcome.row()}")
 

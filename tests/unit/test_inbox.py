@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from client.protocol import framing
+from client.protocol.errors import MalformedError
 from client.protocol.messages import Hello, RunSpec
-from client.protocol.records import Config, End, Losses, Output, Row
+from client.protocol.records import Config, End, Losses, Output, Row, Sample
 from telemetryd.errors import InboxUnavailableError, PlaceError, SessionClaimError, UnknownSessionError
 from telemetryd.inbox.database import Database, migrations, prepare
 from telemetryd.inbox.progress import SessionEnd
@@ -176,6 +177,65 @@ def test_a_hello_alone_does_not_open_an_ended_session_again(inbox: Inbox) -> Non
     close(inbox, run_id)
     assert hello(inbox, train()).acked == 1
     assert inbox.progress.active()[0].state == "closing"
+
+
+NODE = "e" * 32
+
+
+def node(run_id: str = "r") -> Hello:
+    return Hello(NODE, role="node", run=RunSpec(run_id=run_id), pid=9, host="n2")
+
+
+def sample(time_ns: int, lost: int = 0) -> Sample:
+    return Sample(time_ns, {"cpu": 1.0, "disk": 2.0}, "n2", lost=lost)
+
+
+def test_a_nodes_samples_are_kept_while_its_run_is_open_and_are_no_rows(inbox: Inbox) -> None:
+    run_id = hello(inbox, train()).run_id
+    assert hello(inbox, node()).run_id == run_id
+    kept = append(inbox, NODE, 1, sample(1), sample(2, lost=5))
+    assert (kept.run_id, kept.records, kept.rows, kept.samples_lost) == (run_id, 2, 0, 5)
+    assert append(inbox, NODE, 1, sample(1), sample(2, lost=5)).samples_lost == 0, "a resend is counted once"
+    assert batches(inbox) == [(NODE, 1, 2)]
+    assert inbox.ledger.total().offered == 0
+    assert inbox.progress.count_open_sessions() == 1, "a node keeps no daemon"
+
+
+def test_a_node_neither_opens_a_run_nor_keeps_one_open_nor_gives_its_exit_code(inbox: Inbox) -> None:
+    assert hello(inbox, node()).run_id is None
+    assert append(inbox, NODE, 1, sample(1)).samples_lost == 2
+    assert inbox.progress.active() == []
+    run_id = hello(inbox, train()).run_id
+    append(inbox, NODE, 2, sample(2))
+    append(inbox, TRAIN, 1, End(1, exit_code=0))
+    assert inbox.progress.active()[0].open_sessions == 0
+    seen: list[tuple[list[SessionEnd], SessionEnd | None]] = []
+    inbox.progress.close(run_id, lambda sessions, console: seen.append((sessions, console)))
+    assert seen == [([SessionEnd("ended", 0, False)], None)]
+    close(inbox, run_id)
+    late = append(inbox, NODE, 3, sample(3), End(4, exit_code=7))
+    assert (late.acked, late.samples_lost, late.ended) == (4, 2, True)
+    assert inbox.progress.active()[0].state == "closing", "it is not opened again"
+    assert batches(inbox) == [(NODE, 2, 2), (TRAIN, 1, 1)]
+
+
+def test_a_lost_node_that_comes_back_does_not_open_its_run_again(inbox: Inbox) -> None:
+    run_id = hello(inbox, train()).run_id
+    hello(inbox, node())
+    append(inbox, NODE, 1, sample(1))
+    append(inbox, TRAIN, 1, End(1, exit_code=0))
+    close(inbox, run_id)
+    with inbox.transaction():
+        inbox.intake.lose(NODE, 1)
+    assert not hello(inbox, node()).opened
+    assert inbox.progress.active()[0].state == "closing"
+
+
+def test_a_node_with_rows_is_refused(inbox: Inbox) -> None:
+    hello(inbox, train())
+    hello(inbox, node())
+    with pytest.raises(MalformedError):
+        append(inbox, NODE, 1, row(0))
 
 
 def test_a_launchers_early_output_goes_to_the_first_run_of_its_launch(inbox: Inbox) -> None:

@@ -72,6 +72,8 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "output_after_a_gap": records.Output("stdout", "left out\n", 9, {"rate": 5}),
     "process": records.Process({"python": "CPython 3.12.1"}, {"diff.patch": b"-a\n"}),
     "end": records.End(9, 3, True),
+    "hello_node": messages.Hello("ab" * 16, 1, 2, "node", run=messages.RunSpec("r1", project="p"), host="h", sent_ns=9),
+    "sample": records.Sample(9, {"cpu": 1.5, "gpu.0.temp/l:n1": 60.0}, "n1", -5, 3),
     "blob": records.Blob(1 << 61, b"\x00\xff", 4 << 20),
     "row_media": records.Row(2, 1, {"img": MEDIA}),
     "artifact": records.Artifact(

@@ -166,6 +166,16 @@ def test_the_label_of_the_node(setting: str, environ: dict[str, str], label: str
     assert made[1].label == label
 
 
+def test_a_run_with_processes_on_another_host_has_labels_from_then_on() -> None:
+    watchlist = Watchlist("auto", local_endpoint=False)
+    here, there = hello(rank=0), hello("cd" * 16, host="elsewhere", pid=0, rank=1)
+    assert watchlist.make(sessions(here), CARDS)[1].label is None
+    assert watchlist.make(sessions(here, there), CARDS)[1].label == socket.gethostname()
+    assert watchlist.make(sessions(here), CARDS)[1].label == socket.gethostname(), "the other rank has ended"
+    assert watchlist.make(sessions(there), CARDS) == {}
+    assert Watchlist("auto", local_endpoint=False).make(sessions(here), CARDS, {1: 2})[1].label == socket.gethostname()
+
+
 # The process.
 
 
@@ -185,7 +195,7 @@ class Rig:
         self.selector = selectors.DefaultSelector()
         self.sampling = Sampling(
             SimpleNamespace(**(given | settings)),
-            SimpleNamespace(training_sessions=lambda: self.sessions),  # type: ignore[arg-type]
+            SimpleNamespace(training_sessions=lambda: self.sessions, nodes=dict),  # type: ignore[arg-type]
             self, self.health, self.counters, self.events, self.selector, command,
         )  # fmt: skip
         self.now_s = 1000.0

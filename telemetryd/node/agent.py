@@ -1,0 +1,167 @@
+"""`telemetryd node`: this machine's sampler, and its samples as sessions of the runs that train here.
+
+    main thread    the sampling process (supervision/sampling.py, as in the daemon), sessions (streams.py)
+    asker          what trains here (question.py)
+    senders        one for each session, the client's own
+
+Nothing of training depends on it: ended or killed it costs samples, and what its sessions had not sent is in the spool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from client.protocol.messages import RunSpec
+from telemetryd.bell import Bell
+from telemetryd.health.counters import Counters
+from telemetryd.health.events import Events
+from telemetryd.health.status import Health
+from telemetryd.node.limits import CLOSE_TIMEOUT_S, TURN_S
+from telemetryd.node.question import Asker, Run, Standing
+from telemetryd.node.streams import Streams
+from telemetryd.runs import control
+from telemetryd.settings import DaemonSettings
+from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision.sampler_process import SAMPLER_COMMAND
+from telemetryd.supervision.sampling import Sampling
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: DaemonSettings, command: Sequence[str] = SAMPLER_COMMAND) -> int:
+    """Sample until told to stop; the exit code. Must run in the main thread of a process of its own.
+
+    Raises PlaceError, or AlreadyServingError when this machine is sampled for this daemon already.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    folder = _folder(settings)
+    state_folder.make(folder)
+    lock = state_folder.FolderLock(folder)
+    try:
+        return Agent(dataclasses.replace(settings, sampling="runs"), folder, command).run()
+    finally:
+        lock.release()
+
+
+def _folder(settings: DaemonSettings) -> Path:
+    """One for each machine and daemon: a home folder may be every node's."""
+    mark = hashlib.sha256(settings.endpoint.encode()).hexdigest()[:8]
+    return settings.state_dir / "nodes" / f"{os.uname().nodename}-{mark}"
+
+
+class Agent:
+    """See the module's head. Also where Sampling learns what trains here, and brings its samples."""
+
+    def __init__(self, settings: DaemonSettings, folder: Path, command: Sequence[str] = SAMPLER_COMMAND) -> None:
+        self._endpoint = settings.endpoint
+        self._host = os.uname().nodename
+        self._boot_id = leftovers.boot_id()
+        self._bell = Bell()
+        self._stopping = False
+        self._runs: dict[int, tuple[Run, RunSpec]] = {}
+        self._heeded = Standing()
+        self._told_at_home = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell.fileno(), selectors.EVENT_READ)
+        self._counters = Counters()
+        self._streams = Streams(settings.endpoint, settings.spool_dir, self._host)
+        self._asker = Asker(settings.endpoint, settings.spool_dir, self._host, self._bell.ring)
+        self._sampling = Sampling(
+            settings, self, self, Health(), self._counters, Events(), self._selector, command, log_dir=folder
+        )
+
+    # What Sampling asks.
+
+    def training_sessions(self) -> list[tuple[int, str, bytes]]:
+        """(run, its key, hello) of every training process here."""
+        return [(number, run.key, hello) for number, (run, _) in self._runs.items() for hello in run.hellos]
+
+    def nodes(self) -> dict[int, int]:
+        """On how many machines each run trains."""
+        return {number: run.nodes for number, (run, _) in self._runs.items()}
+
+    def give_samples(self, run_id: int, samples: control.Samples) -> bool:
+        """Add samples to a run; False when they are lost."""
+        found = self._runs.get(run_id)
+        return found is not None and self._streams.give(found[1], samples)
+
+    def step_of(self, run_id: int) -> int | None:
+        """Nothing is known of steps here."""
+        return None
+
+    # The main thread.
+
+    def run(self) -> int:
+        """Until told to stop; the exit code."""
+        with self._signals_ring():
+            log.info("node host=%s endpoint=%s pid=%d", self._host, self._endpoint, os.getpid())
+            self._asker.start()
+            try:
+                while not self._stopping:
+                    self._turn()
+            finally:
+                self._asker.close()
+                self._sampling.close()
+                all_sent = self._streams.close(CLOSE_TIMEOUT_S)
+                self._selector.close()
+                self._bell.close()
+        passed, dropped = self._counters["samples_passed_on"], self._counters["samples_dropped"]
+        rest = "" if all_sent else "; the last lie in the spool: `telemetryd push` ships them"
+        log.info("stopped values=%d dropped=%d", passed, dropped)
+        print(f"telemetryd: stopped; {passed} values sampled, {dropped} dropped{rest}", file=sys.stderr, flush=True)
+        return 0
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(TURN_S):
+            if key.data is None:
+                self._bell.silence()
+            else:
+                self._sampling.handle(time.monotonic())
+        standing = self._asker.standing
+        news = standing is not self._heeded
+        if news:
+            self._heeded = standing
+            self._follow(standing)
+        self._sampling.look(time.monotonic(), sessions_changed=news)
+        self._streams.keep({run.key for run, _ in self._runs.values()})
+
+    def _follow(self, standing: Standing) -> None:
+        """Other runs train here than before, or other processes."""
+        at_home = bool(self._boot_id) and (standing.host, standing.boot_id) == (self._host, self._boot_id)
+        if at_home and standing.sampling != "off":
+            if not self._told_at_home:
+                self._told_at_home = True
+                log.info("at_home the daemon at %s runs on this machine and samples it itself", self._endpoint)
+            self._runs = {}
+            return
+        named = {run.run: (run, run.spec()) for run in standing.runs}
+        self._runs = {number: (run, spec) for number, (run, spec) in named.items() if spec is not None}
+
+    @contextlib.contextmanager
+    def _signals_ring(self) -> Iterator[None]:
+        """SIGTERM, SIGINT and SIGHUP stop, SIGCHLD wakes."""
+
+        def stop(signum: int, frame: object) -> None:
+            self._stopping = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        wake_before = signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wake_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
