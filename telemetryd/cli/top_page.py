@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from client.amounts import format_bytes
-from telemetryd.cli.limits import TOP_EVENTS, TOP_NEWEST, TOP_WIDE_COLUMNS
+from telemetryd.cli.limits import TOP_AMISS, TOP_EVENTS, TOP_NEWEST, TOP_WIDE_COLUMNS
 from telemetryd.cli.status_page import STATE_STYLES
 from telemetryd.cli.summary import run_id_of
 from telemetryd.settings.values import format_duration
@@ -39,7 +39,7 @@ def frame(now: Seen, before: Seen | None, rows: int, columns: int, clock_s: floa
     answer = now.answer
     rates = _Rates(now, before)
     head = _head(answer, clock_s)
-    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), _host(answer, rates)
+    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), [*_host(answer, rates), *_amiss(answer, clock_s)]
     events = _events(answer.get("events") or [], clock_s)
     if not rows:
         return Group(head, "", _runs(answer, rates, None), *_spaced(gpus), *_spaced(host), *_spaced(events))
@@ -280,6 +280,20 @@ def _tree(run: Answer, values: Mapping[str, float]) -> str:
     if throttled := values.get("container_cpu_throttled_percent"):
         words.append(f"[yellow]stopped by its quota {throttled:.0f} %[/]")
     return "  ".join(words)
+
+
+def _amiss(answer: Answer, clock_s: float) -> list[RenderableType]:
+    """What health rules have found and is not over."""
+    lines: list[RenderableType] = []
+    for found in ((answer.get("health") or {}).get("active") or [])[-TOP_AMISS:]:
+        lasts = format_duration(clock_s - int(found.get("time_ns", 0)) / 1e9)
+        lines.append(
+            _line(
+                f"[bold red]! {escape(str(found.get('rule', '?')))}[/] {escape(str(found.get('message', '')))}"
+                f"  [dim]for {lasts}  {escape(str(found.get('run') or ''))}[/]"
+            )
+        )
+    return lines
 
 
 def _events(events: Sequence[Answer], clock_s: float) -> list[RenderableType]:

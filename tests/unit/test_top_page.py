@@ -105,6 +105,14 @@ def test_events_say_how_long_ago_and_where() -> None:
     )
 
 
+def test_what_is_amiss_now_stands_before_what_happened() -> None:
+    found = {"rule": "disk", "subject": "/a", "time_ns": int((NOW_S - 60) * 1e9), "message": "/a is [96 %] full"}
+    event = {"time_ns": int(NOW_S * 1e9), "kind": "gpu_back", "message": "it is back"}
+    lines = drawn(answer(health={"active": [found]}, events=[event]), rows=24)
+    amiss = next(number for number, line in enumerate(lines) if "! disk /a is [96 %] full  for 1 min" in line)
+    assert amiss < next(number for number, line in enumerate(lines) if "it is back" in line)
+
+
 def test_an_older_daemons_answer_is_shown_without_what_it_does_not_tell() -> None:
     told = answer(runs=[{k: v for k, v in run("a/b/c").items() if k not in ("lag_s", "newest", "step")}])
     del told["machine"]
