@@ -96,6 +96,10 @@ NAME_MAX_BYTES = 256
 STATUS_FINISHED_RUNS = 200
 """Finished runs listed in `status`; the totals count all. Keeps the answer below the wire's limit."""
 
+ANSWER_FOLLOWED_MAX = 32
+"""Runs of which `status` tells the newest row, the lag and the machine's values, up to 5 KB each: those under way
+first. A daemon delivers MAX_WORKERS at the same time. /metrics has the lag of all."""
+
 ANSWER_RUNS_MAX = 1000
 """Runs listed in one answer at most; a Report map takes up to 500 bytes and a message 1 MiB."""
 

@@ -85,5 +85,7 @@ TOP_PIPE_COLUMNS = 140
 """From the first on GPUs are shown with model and clock; the second is what a frame into a pipe may take."""
 
 TOP_EVENTS = 12
+TOP_AMISS = 6
 TOP_NEWEST = 6
-"""Events, and values of the newest row, that `top` shows at most: what fits a screen's height and width."""
+"""Events, findings of health rules that last, and values of the newest row, that `top` shows at most: what fits a
+screen's height and width."""

@@ -30,7 +30,7 @@ from rich.text import Text
 from telemetryd.cli import asking, exit_codes, options
 from telemetryd.cli.asking import NoAnswerError
 from telemetryd.cli.limits import STATUS_TIMEOUT_S, TOP_PIPE_COLUMNS
-from telemetryd.cli.top_page import Seen, frame
+from telemetryd.cli.top_page import TRAFFIC, Seen, frame, host_values
 from telemetryd.settings import DaemonSettings
 
 _QUIT_KEYS = frozenset(b"qQ\x1b\x04")
@@ -79,6 +79,8 @@ class _Asker:
     def __init__(self, settings: DaemonSettings, interval_s: float, wake_fd: int) -> None:
         self.now: Seen | None = None
         self.before: Seen | None = None
+        self.renewed: list[Seen] = []
+        """The last two answers with new sums of the host."""
         self.trouble: str | None = None
         self._settings = settings
         self._interval_s = interval_s
@@ -98,10 +100,17 @@ class _Asker:
                 self.trouble = str(error)
             else:
                 self.before, self.now, self.trouble = self.now, Seen(answer, time.monotonic()), None
+                if not self.renewed or _traffic(self.renewed[-1].answer) != _traffic(answer):
+                    self.renewed = [*self.renewed[-1:], self.now]
             if self._end.is_set():
                 return
             os.write(self._wake_fd, b"\0")
             self._end.wait(self._interval_s)
+
+
+def _traffic(answer: dict[str, Any]) -> tuple[float | None, ...]:
+    values = host_values(answer)
+    return tuple(values.get(name) for name in TRAFFIC)
 
 
 class _Screen:
@@ -159,7 +168,7 @@ class _Screen:
             return Group(_absent(self._settings, asker.trouble), "", _footer(self._interval_s))
         if asker.now is None:
             return Text("asking …")
-        page = frame(asker.now, asker.before, max(4, rows - 2), columns, time.time())
+        page = frame(asker.now, asker.before, max(4, rows - 2), columns, time.time(), asker.renewed)
         return Group(page, "", _footer(self._interval_s))
 
     @contextlib.contextmanager

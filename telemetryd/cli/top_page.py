@@ -17,12 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from client.amounts import format_bytes
-from telemetryd.cli.limits import TOP_EVENTS, TOP_NEWEST, TOP_WIDE_COLUMNS
+from telemetryd.cli.limits import TOP_AMISS, TOP_EVENTS, TOP_NEWEST, TOP_WIDE_COLUMNS
 from telemetryd.cli.status_page import STATE_STYLES
 from telemetryd.cli.summary import run_id_of
 from telemetryd.settings.values import format_duration
 
 Answer = dict[str, Any]
+TRAFFIC = ("network_received_bytes", "network_sent_bytes")
+"""Sums of the host that are shown as rates."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,16 @@ class Seen:
     at_s: float
 
 
-def frame(now: Seen, before: Seen | None, rows: int, columns: int, clock_s: float) -> RenderableType:
+def frame(
+    now: Seen, before: Seen | None, rows: int, columns: int, clock_s: float, renewed: Sequence[Seen] = ()
+) -> RenderableType:
     """Everything, cut to `rows` lines (0: as many as it takes) of `columns`. `before` is an earlier answer, for rates;
-    `clock_s` the time since the epoch."""
+    `renewed` are those that brought new sums of the host, which is sampled less often; `clock_s` the time since the
+    epoch."""
     answer = now.answer
-    rates = _Rates(now, before)
+    rates = _Rates(now, before, renewed)
     head = _head(answer, clock_s)
-    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), _host(answer, rates)
+    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), [*_host(answer, rates), *_amiss(answer, clock_s)]
     events = _events(answer.get("events") or [], clock_s)
     if not rows:
         return Group(head, "", _runs(answer, rates, None), *_spaced(gpus), *_spaced(host), *_spaced(events))
@@ -62,33 +67,37 @@ def _spaced(lines: Sequence[RenderableType]) -> list[RenderableType]:
 
 
 class _Rates:
-    """How fast sums rise between two answers; None where there is no earlier one."""
+    """How fast sums rise between two answers of the same daemon; None where there is no earlier one."""
 
-    def __init__(self, now: Seen, before: Seen | None) -> None:
-        same = before is not None and before.answer.get("daemon", {}).get("pid") == now.answer.get("daemon", {}).get(
-            "pid"
-        )
-        self._before = before.answer if before is not None and same else None
-        self._over_s = now.at_s - before.at_s if before is not None else 0.0
-        self._runs = {run["key"]: run for run in (self._before or {}).get("runs") or []}
+    def __init__(self, now: Seen, before: Seen | None, renewed: Sequence[Seen]) -> None:
+        self._now, self._before = now, before
+        self._renewed = renewed
+        self._runs = {run["key"]: run for run in (before.answer.get("runs") if before is not None else None) or []}
 
     def rows(self, run: Answer) -> float | None:
         """Rows that a run logs in a second."""
         earlier = self._runs.get(run["key"])
-        return self._rate(run["offered"], earlier["offered"] if earlier else None)
-
-    def host(self, answer: Answer, name: str) -> float | None:
-        """How fast a sum of the host's rises in a second."""
-        value = _values(answer).get(name)
-        return None if value is None else self._rate(value, _values(self._before or {}).get(name))
-
-    def _rate(self, value: float, earlier: float | None) -> float | None:
-        if earlier is None or self._over_s <= 0 or value < earlier:
+        if earlier is None or self._before is None:
             return None
-        return (value - earlier) / self._over_s
+        return _rise(run["offered"], self._now, earlier["offered"], self._before)
+
+    def host(self, name: str) -> float | None:
+        """How fast a sum of the host's rises in a second."""
+        if len(self._renewed) < 2:
+            return None
+        earlier, later = self._renewed[-2:]
+        return _rise(host_values(later.answer).get(name), later, host_values(earlier.answer).get(name), earlier)
 
 
-def _values(answer: Answer) -> Mapping[str, float]:
+def _rise(value: float | None, now: Seen, earlier: float | None, before: Seen) -> float | None:
+    same = before.answer.get("daemon", {}).get("pid") == now.answer.get("daemon", {}).get("pid")
+    if not same or value is None or earlier is None or now.at_s <= before.at_s or value < earlier:
+        return None
+    return (value - earlier) / (now.at_s - before.at_s)
+
+
+def host_values(answer: Answer) -> Mapping[str, float]:
+    """What an answer tells of the host."""
     return (answer.get("machine") or {}).get("host") or {}
 
 
@@ -242,7 +251,7 @@ def _throttled(values: Mapping[str, float]) -> str:
 
 
 def _host(answer: Answer, rates: _Rates) -> list[RenderableType]:
-    values = _values(answer)
+    values = host_values(answer)
     if not values:
         return []
     cpu, memory = values.get("host_cpu_percent"), values.get("host_memory_used_percent")
@@ -250,8 +259,8 @@ def _host(answer: Answer, rates: _Rates) -> list[RenderableType]:
     words.append(f"[dim]memory[/] {_bar(memory)} {_percent(memory)}")
     if swap := values.get("host_swap_used_percent"):
         words.append(f"[yellow]swap {swap:.0f} %[/]")
-    for name, word in (("network_received_bytes", "in"), ("network_sent_bytes", "out")):
-        if (rate := rates.host(answer, name)) is not None:
+    for name, word in zip(TRAFFIC, ("in", "out"), strict=True):
+        if (rate := rates.host(name)) is not None:
             words.append(f"[dim]{word}[/] {format_bytes(int(rate))}/s")
     full = {
         name.partition("[")[2].rstrip("]"): share
@@ -280,6 +289,20 @@ def _tree(run: Answer, values: Mapping[str, float]) -> str:
     if throttled := values.get("container_cpu_throttled_percent"):
         words.append(f"[yellow]stopped by its quota {throttled:.0f} %[/]")
     return "  ".join(words)
+
+
+def _amiss(answer: Answer, clock_s: float) -> list[RenderableType]:
+    """What health rules have found and is not over."""
+    lines: list[RenderableType] = []
+    for found in ((answer.get("health") or {}).get("active") or [])[-TOP_AMISS:]:
+        lasts = format_duration(clock_s - int(found.get("time_ns", 0)) / 1e9)
+        lines.append(
+            _line(
+                f"[bold red]! {escape(str(found.get('rule', '?')))}[/] {escape(str(found.get('message', '')))}"
+                f"  [dim]for {lasts}  {escape(str(found.get('run') or ''))}[/]"
+            )
+        )
+    return lines
 
 
 def _events(events: Sequence[Answer], clock_s: float) -> list[RenderableType]:

@@ -12,7 +12,7 @@ from client.protocol import records
 from client.protocol.framing import HEADER, HEADER_BYTES
 from telemetryd.inbox.database import Database
 
-_LOOKED_AT_BYTES = 1 << 20
+_LOOKED_AT_BYTES = 1 << 18
 """Of a batch: the first row is mostly its first record. Behind more than that of other records it is not looked for."""
 
 

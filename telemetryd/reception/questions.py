@@ -18,6 +18,7 @@ from telemetryd.inbox.ledger import Ledger, RunAccount
 from telemetryd.inbox.progress import Progress
 from telemetryd.limits import (
     ANSWER_ARTIFACTS_MAX,
+    ANSWER_FOLLOWED_MAX,
     ANSWER_PROCESSES_MAX,
     ANSWER_RUNS_MAX,
     ARTIFACT_LISTED,
@@ -92,7 +93,7 @@ class Questions:
         if kind == "ping":
             return dict(self._identity)
         if kind == "status":
-            return self._status(processes=args.get("processes") is not False)
+            return self.status(processes=args.get("processes") is not False)
         if kind == "run":
             return self._run(_text(args, "key"))
         if kind == "launch":
@@ -106,18 +107,23 @@ class Questions:
             return {}
         raise QuestionError(f"unknown question {kind[:40]!r}: this daemon answers {', '.join(KINDS)}")
 
-    def _status(self, *, processes: bool) -> dict[str, Any]:
+    def status(self, *, processes: bool = True, followed: int = ANSWER_FOLLOWED_MAX) -> dict[str, Any]:
+        """What `telemetryd status --json` prints; with each run's processes, and with the newest row, the lag and the
+        machine's values of so many runs, those under way first. Raises InboxError."""
         total = self._ledger.total()
         runs = self._ledger.listed(STATUS_FINISHED_RUNS)[-ANSWER_RUNS_MAX:]
         machine = self._machine()
         of_runs = machine.pop("runs", {})
         room = ANSWER_PROCESSES_MAX if processes else 0
+        first = sorted(runs, key=lambda run: (run.state == "finished", -run.run_id))[:followed]
+        to_follow = {run.run_id for run in first}
         maps = []
         for run in reversed(runs):
             maps.append(self._run_map(run, room))
             room -= len(maps[-1]["processes"])
-            if values := of_runs.get(str(run.run_id)):
-                maps[-1]["machine"] = values
+            if run.run_id in to_follow:
+                maps[-1] |= self._followed(run)
+                maps[-1] |= {"machine": values} if (values := of_runs.get(str(run.run_id))) else {}
         maps.reverse()
         return {
             "daemon": dict(self._identity),
@@ -168,7 +174,7 @@ class Questions:
         run = self._ledger.run_by_key(key)
         if run is None:
             raise QuestionError(f"this daemon has no run {key[:200]!r}")
-        return self._run_map(run, ANSWER_PROCESSES_MAX)
+        return {**self._run_map(run, ANSWER_PROCESSES_MAX), **self._followed(run)}
 
     def _launch(self, launch: str) -> dict[str, Any]:
         runs = self._ledger.of_launch(launch)[-ANSWER_RUNS_MAX:]
@@ -204,9 +210,12 @@ class Questions:
         told = {"key": run.key, **report, "processes": [process.as_map() for process in found]}
         if ranks := self._deliveries.ranks(run.run_id):
             told["ranks"] = ranks
-        newest = self._deliveries.newest(run.run_id)
-        told |= {"step": newest.step, "newest": newest.values, "lag_s": self._lag_s(run)}
         return told
+
+    def _followed(self, run: RunAccount) -> dict[str, Any]:
+        """What those tell of a run who watch it: its newest row, and how far behind delivery is."""
+        newest = self._deliveries.newest(run.run_id)
+        return {"step": newest.step, "newest": newest.values, "lag_s": self._lag_s(run)}
 
     def _lag_s(self, run: RunAccount) -> float | None:
         """The age of the run's oldest row that is not confirmed; 0 without one, None where it cannot be told."""

@@ -23,6 +23,7 @@ from telemetryd.health.pulse import Pulse
 from telemetryd.health.status import Health
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
+from telemetryd.limits import ANSWER_RUNS_MAX
 from telemetryd.reception.questions import Questions
 from telemetryd.sampling import view
 from telemetryd.sampling.machine import Machine
@@ -72,7 +73,7 @@ class Exporter:
     def status(self) -> dict[str, Any]:
         """What `telemetryd status --json` prints. Raises InboxError."""
         with self._lock, self._reading() as inbox:
-            return self.sources.questions(inbox).answer("status", {})
+            return self.sources.questions(inbox).status()
 
     def close(self) -> None:
         """Close the connection."""
@@ -102,7 +103,7 @@ class Exporter:
         runs: dict[int, str] = {}
         try:
             with self._reading() as inbox:
-                status = sources.questions(inbox).answer("status", {"processes": False})
+                status = sources.questions(inbox).status(processes=False, followed=ANSWER_RUNS_MAX)
                 runs = dict(inbox.database.rows("SELECT run_id, key FROM runs"))
                 queues = self._queues(inbox, runs)
         except InboxError as error:

@@ -14,7 +14,6 @@ from telemetryd.sampling.metric import COUNTER, GAUGE, Metric
 PREFIX = "telemetryd_"
 RUN_STATES = ("starting", "running", "retrying", "refused", "finished")
 COMPONENT_STATES = ("starting", "ok", "recoverable", "permanent", "stopping", "stopped")
-ARTIFACT_STATES = ("announced", "staged", "uploading", "committed", "recorded", "failed")
 
 
 @dataclass(frozen=True)

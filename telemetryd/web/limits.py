@@ -18,8 +18,5 @@ LOOP_STUCK_S = 60.0
 """A loop of the daemon that has not come round for so long is stuck: each comes round at least every second, and waits
 for a locked inbox or a slow disk no longer than half of this."""
 
-FINISHED_RUNS = 20
-"""Finished runs whose series are kept, besides those that are not finished: bounds the number of series."""
-
 STOP_S = 2.0
 """How long the end of the daemon waits for the port's thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -24,7 +25,10 @@ from tests.support.processes import wait_until
 from tests.support.requirements import require
 from tests.support.scrape import OPENMETRICS, Scraped, get, scrape
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does"),
+]
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -165,6 +169,51 @@ def test_pending_rows_have_a_lag_and_readers_that_hang_or_crowd_hinder_nobody(ma
     finally:
         machine.resume(machine.worker_pids())
     machine.end()
+
+
+def test_liveness_and_readiness_hold_while_wandb_cannot_be_reached(machine: Machine) -> None:
+    del machine.environment["WANDB_MODE"]  # online, at an address where nobody listens
+    machine.environment["TELEMETRYD_SAMPLING"] = "off"
+    machine.start_daemon("--drain-timeout", "1")
+    url = machine.status()["daemon"]["http"]
+    machine.train()
+    last: list[Scraped] = []
+
+    def retrying() -> bool:
+        last[:] = [scrape(url)]
+        return list(last[0].matching("telemetryd_run_state", run="/p/r1", state="retrying")) == [1]
+
+    wait_until(retrying, 60, lambda: last[0].text if last else "", poll_s=0.3)
+    assert last[0].value("telemetryd_component_state", component="workers", state="recoverable") == 1
+    assert [get(f"{url}/{page}")[0] for page in ("healthz", "readyz", "status.json")] == [200, 200, 200]
+    machine.trainings[0].kill()
+    machine.stop_daemon()
+
+
+def test_the_port_answers_while_the_daemons_loop_is_stuck_and_tells_for_how_long(machine: Machine) -> None:
+    machine.environment["TELEMETRYD_SAMPLING"] = "off"
+    machine.start_daemon()
+    url = machine.status()["daemon"]["http"]
+    log = machine.state_dir / "workers" / "1.log"
+    os.mkfifo(log)  # the worker's log: whoever opens it to write waits for a reader
+    try:
+        machine.train()
+        wait_until(
+            lambda: scrape(url).value("telemetryd_loop_age_seconds", loop="supervision") >= 4, 60, "a stuck loop"
+        )
+        assert scrape(url).value("telemetryd_loop_age_seconds", loop="reception") < 3
+        before = scrape(url).value("telemetryd_rows_received_total")
+        wait_until(
+            lambda: scrape(url).value("telemetryd_rows_received_total") > before, 30, "rows to come in meanwhile"
+        )
+        assert get(f"{url}/healthz")[0] == 200  # for a minute
+    finally:
+        reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        wait_until(lambda: scrape(url).value("telemetryd_loop_age_seconds", loop="supervision") < 2, 30, "it to go on")
+    finally:
+        machine.trainings[0].kill()
+        os.close(reader)
 
 
 def test_a_daemon_without_wandb_or_runs_is_alive_and_ready_until_it_stops(url: str, stopped_daemon: Daemon) -> None:

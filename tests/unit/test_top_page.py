@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,10 +34,12 @@ def answer(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def drawn(told: dict[str, Any], rows: int = 0, columns: int = 140, before: Seen | None = None) -> list[str]:
+def drawn(
+    told: dict[str, Any], rows: int = 0, columns: int = 140, before: Seen | None = None, renewed: Sequence[Seen] = ()
+) -> list[str]:
     console = Console(width=columns, height=100, highlight=False, force_terminal=False)
     with console.capture() as capture:
-        console.print(frame(Seen(told, 10.0), before, rows, columns, NOW_S))
+        console.print(frame(Seen(told, 10.0), before, rows, columns, NOW_S, renewed))
     return capture.get().splitlines()
 
 
@@ -61,9 +64,12 @@ def test_rates_come_from_two_answers_of_the_same_daemon() -> None:
     before["machine"]["host"]["network_sent_bytes"] = 4e9
     now = answer(runs=[run("a/b/c")])
     assert any(" 100 " in line and "c" in line for line in drawn(now, before=Seen(before, 5.0)))
-    assert "out 190.7 MiB/s" in "\n".join(drawn(now, before=Seen(before, 5.0)))
+    renewed = [Seen(before, 0.0), Seen(now, 10.0)]
+    assert "out 95.4 MiB/s" in "\n".join(drawn(now, renewed=renewed))
+    assert "out" not in "\n".join(drawn(now, renewed=renewed[1:]))
     before["daemon"]["pid"] = 8  # another one: its sums began anew
-    assert "out" not in "\n".join(drawn(now, before=Seen(before, 5.0)))
+    assert "out" not in "\n".join(drawn(now, before=Seen(before, 5.0), renewed=renewed))
+    assert not any(" 100 " in line for line in drawn(now, before=Seen(before, 5.0)))
 
 
 def test_gpus_are_shown_with_what_slows_them_and_a_lost_one_is_not() -> None:
@@ -103,6 +109,14 @@ def test_events_say_how_long_ago_and_where() -> None:
         "2 min 5 s ago  gpu_lost GPU [0] is lost  gpu 0, rank 3, step 17, me/p/aa" in line
         for line in drawn(answer(events=[event]))
     )
+
+
+def test_what_is_amiss_now_stands_before_what_happened() -> None:
+    found = {"rule": "disk", "subject": "/a", "time_ns": int((NOW_S - 60) * 1e9), "message": "/a is [96 %] full"}
+    event = {"time_ns": int(NOW_S * 1e9), "kind": "gpu_back", "message": "it is back"}
+    lines = drawn(answer(health={"active": [found]}, events=[event]), rows=24)
+    amiss = next(number for number, line in enumerate(lines) if "! disk /a is [96 %] full  for 1 min" in line)
+    assert amiss < next(number for number, line in enumerate(lines) if "it is back" in line)
 
 
 def test_an_older_daemons_answer_is_shown_without_what_it_does_not_tell() -> None:

@@ -181,6 +181,21 @@ def test_an_address_that_nobody_has_is_refused_with_advice(rig: Rig) -> None:
     assert rig.port.is_loopback
 
 
+def test_status_follows_the_runs_under_way_first_and_metrics_all(rig: Rig) -> None:
+    inbox = Inbox(rig.path)
+    for number in range(1, 61):
+        state = "open" if number <= 20 else "finished"
+        inbox.database.execute(
+            "INSERT INTO runs (key, spec, state, created_ns) VALUES (?, ?, ?, 1)", (f"/p/{number}", b"\x80", state)
+        )
+    runs = rig.questions(inbox).status()["runs"]
+    inbox.close()
+    assert len(runs) == 60
+    followed = [int(run["key"].rpartition("/")[2]) for run in runs if "lag_s" in run]
+    assert followed == [*range(1, 21), *range(49, 61)]
+    assert len(list(scrape(rig.port.url).matching("telemetryd_run_lag_seconds"))) == 60
+
+
 def _record(body: bytes, sequence: int) -> bytes:
     return HEADER.pack(len(body), checksum(body, sequence)) + body
 
