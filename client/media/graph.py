@@ -98,9 +98,42 @@ class Graph(Media):
         self.edges.append(edge)
         return edge
 
+    @classmethod
+    def from_keras(cls, model: Any) -> Graph:
+        """The layers of a Keras model (before Keras 3) and what leads to each, as wandb reads them."""
+        graph = cls()
+        relevant = None if _is_sequential(model) else [node for at in model._nodes_by_depth.values() for node in at]
+        for layer in model.layers:
+            node = Node.from_keras(layer)
+            for inbound in getattr(layer, "_inbound_nodes", ()):
+                if relevant and inbound not in relevant:
+                    continue  # of another network that shares the layer
+                for source in _listed(inbound.inbound_layers):
+                    before = Node.from_keras(source)
+                    if before.id not in graph.nodes_by_id:
+                        graph.add_node(before)
+                    graph.add_edge(graph.nodes_by_id[before.id], node)
+            graph.add_node(node)
+        return graph
+
     def _wire(self) -> tuple[str, dict[str, Any]]:
         return "Graph", {
             "format": self.format,
             "nodes": [node._attributes for node in self.nodes],
             "edges": [[edge.from_node.id, edge.to_node.id] for edge in self.edges],
         }
+
+
+def _is_sequential(model: Any) -> bool:
+    if type(model).__name__ == "Sequential" or not getattr(model, "_is_graph_network", False):
+        return True
+    nodes: list[Any] = []
+    for at in model._nodes_by_depth.values():
+        if len(at) > 1 or len(_listed(at[0].inbound_layers)) > 1:
+            return False
+        nodes += at
+    return all(sum(node in nodes for node in getattr(layer, "_inbound_nodes", ())) <= 1 for layer in model.layers)
+
+
+def _listed(layers: Any) -> list[Any]:
+    return list(layers) if isinstance(layers, (list, tuple)) else [layers]

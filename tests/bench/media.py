@@ -6,7 +6,8 @@
 Each peer lives in a process of its own and the two take turns, value by value, so that whatever slows the machine slows
 both. What is timed is the constructor and the `log` call together, because each does a part of the work. Between calls
 the thread sleeps: media are logged now and then, and the daemon, like wandb-core, has the time that it has in life. A
-bare copy of an image's bytes takes its turns, too: no capture can cost less. The last row is measured by watch.py.
+bare copy of an image's bytes takes its turns, too: no capture can cost less. Ten images one after another show the same
+call where the caches are its own. The last row is measured by watch.py.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ BUDGET_S = 40.0
 PEERS = ("client", "wandb")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "media.md"
 BEGIN, END = "<!-- bench: from bench-out/media.md -->\n", "<!-- end of bench -->"
+IN_A_ROW, IN_A_ROW_CALLS = "the same, ten calls one after another: each", 10
 WATCHED = '`watch(log="all")` of a ResNet-18, in a step that it looks at'
 
 Call = Callable[[], Any]
@@ -65,6 +67,7 @@ def cases() -> dict[str, Callable[[Any, Any], Call]]:
     return {
         "the bytes of a 512x512x3 image copied, and no more": lambda m, run: lambda: np.copyto(elsewhere, image),
         "a 512x512x3 image": logged(lambda m: m.Image(image)),
+        IN_A_ROW: lambda m, run: lambda: [run.log({"v": m.Image(image)}) for _ in range(IN_A_ROW_CALLS)],
         "16 such images": logged(lambda m: [m.Image(image) for _ in range(16)]),
         "10 s of audio, 44.1 kHz": logged(lambda m: m.Audio(clip, sample_rate=44_100)),
         "a table of 1,000 rows, 5 columns": logged(lambda m: m.Table(columns=list(tables.COLUMNS), data=rows)),
@@ -88,7 +91,8 @@ def _serve(peer: str, folder: str, connection: Connection) -> None:
         call = made[name]
         begun_ns = time.perf_counter_ns()
         call()
-        connection.send(time.perf_counter_ns() - begun_ns)
+        taken_ns = time.perf_counter_ns() - begun_ns
+        connection.send(taken_ns // IN_A_ROW_CALLS if name == IN_A_ROW else taken_ns)
     told = run.finish() if peer == "wandb" else run.finish(quiet=True, timeout_s=ANSWER_DEADLINE_S)
     connection.send(str(told))
 
