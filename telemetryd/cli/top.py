@@ -200,9 +200,7 @@ class _Screen:
 
     def _stop_as_asked(self) -> None:
         """Stop with the terminal as it was, and come back when told to go on."""
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        os.kill(os.getpid(), signal.SIGSTOP)  # SIGTSTP again would not stop what has no shell to be continued by
         self._signals.clear()
 
 

@@ -12,13 +12,20 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from telemetryd.runs.limits import SAMPLES_SHOWN_FOR_S
 
 ENDPOINT = "telemetryd"
 _CLIENT_TIMEOUT_S = 5.0
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread for each connection: Go's client may hold one open that it never uses."""
+
+    daemon_threads = True
+    block_on_close = False
 
 
 class SamplesEndpoint:
@@ -28,7 +35,7 @@ class SamplesEndpoint:
         """Listen. Raises OSError."""
         self._lock = threading.Lock()
         self._values: dict[str, tuple[float, int]] = {}
-        self._server = HTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, name="samples", daemon=True)
         self._thread.start()
 

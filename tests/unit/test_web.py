@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from telemetryd.inbox import database, lag
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.reception.questions import Questions
+from telemetryd.runs.limits import SAMPLES_SHOWN_FOR_S
 from telemetryd.runs.newest import newest_values
+from telemetryd.runs.samples_endpoint import SamplesEndpoint
 from telemetryd.sampling import view
 from telemetryd.sampling.catalogue import METRICS
 from telemetryd.sampling.machine import Machine
@@ -222,6 +225,21 @@ def test_the_newest_row_is_told_by_its_plain_values() -> None:
     }
     assert newest_values(data) == {"loss": 1.0, "bad": "nan", "on": "true", "note": "y"}
     assert len(newest_values({f"k{number}": number for number in range(100)})) == 12
+
+
+def test_samples_for_wandb_to_fetch_are_shown_while_they_are_new_and_idle_connections_hinder_nobody() -> None:
+    endpoint = SamplesEndpoint()
+    try:
+        (url,) = endpoint.settings["x_stats_open_metrics_endpoints"].values()
+        host, _, port = url.removeprefix("http://").removesuffix("/metrics").partition(":")
+        now_ns = time.time_ns()
+        endpoint.show(now_ns, {"gpu.0.temp": 41.5, "9/l:n": 2.0, "bad": float("nan")})
+        endpoint.show(now_ns - int((SAMPLES_SHOWN_FOR_S + 1) * 1e9), {"old": 1.0})
+        with socket.create_connection((host, int(port))):  # and never says a word
+            _, _, text = get(url, timeout_s=4)
+        assert text == "# TYPE gpu_0_temp gauge\ngpu_0_temp 41.5\n# TYPE _9_l_n gauge\n_9_l_n 2.0\n"
+    finally:
+        endpoint.close()
 
 
 def test_the_spools_size_is_what_its_files_take(tmp_path: Path) -> None:
