@@ -120,6 +120,8 @@ class Machine(World):
             return any(run["key"] == f"/p/{run_id}" and run["state"] == "finished" for run in self.status()["runs"])
 
         wait_until(finished, 90, lambda: f"the end of {run_id}: {json.dumps(self.status())}\n{self.told()}")
+        # A worker that is killed on its way out would leave its temporary folder behind.
+        wait_until(lambda: not self.worker_pids(), 60, lambda: f"the worker's exit\n{self.told()}")
 
     def raised(self) -> dict[str, int]:
         return {rule: count for rule, count in self.status()["health"]["raised"].items() if count}
