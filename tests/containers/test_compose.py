@@ -19,7 +19,7 @@ from tests.support.engine import USER, Project, docker, inspect, run
 from tests.support.processes import wait_until
 from tests.support.trainer import read_account
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
 HERE = Path(__file__).parent
 DEMO_ROWS = 921

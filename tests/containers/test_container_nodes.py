@@ -22,7 +22,7 @@ from tests.support.engine import docker, inspect, run
 from tests.support.processes import wait_until
 from tests.support.trainer import read_account
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 PORT = 7077
 ROWS, ROWS_PER_S, CUT_OFF_S = 4000, 80, 20
 LONGEST_CALL_MS = 1000.0

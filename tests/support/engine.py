@@ -20,7 +20,7 @@ from tests.support.processes import wait_until
 from tests.support.requirements import require
 
 FOR_TESTS = ROOT / "tests" / "containers" / "compose.yml"
-BUILD_DEADLINE_S = 900.0
+BUILD_DEADLINE_S = 1500.0
 """torch and its like are downloaded, on two busy cores."""
 
 COMMAND_DEADLINE_S = 400.0
