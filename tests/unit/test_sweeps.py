@@ -361,8 +361,8 @@ def test_the_next_trial_finishes_the_one_that_was_left_open(swept: Recording, mo
 STOPPED = """
 import os, signal, sys, time, client
 run = client.init(mode="offline")
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         time.sleep(0.01)
 except KeyboardInterrupt:
