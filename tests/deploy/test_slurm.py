@@ -66,7 +66,9 @@ def test_a_job_that_is_told_to_end_is_requeued_and_goes_on_in_the_same_run(
     assert 50 < begun_again_at < 400
 
     def completed() -> bool:  # Slurm waits two minutes unless it is told otherwise, once the job is in the queue again
-        cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+        idle = cluster.ask("sinfo", "--noheader", "--format=%t").split() == ["idle"]
+        if idle and cluster.job(job).get("JobState") == "PENDING":  # sooner, the node still cleans up: the start fails
+            cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
         return cluster.job(job).get("JobState") == "COMPLETED"
 
     wait_until(completed, 300, lambda: f"{cluster.job(job)}\n{(tmp_path / 'job.out').read_text()}", poll_s=0.5)
