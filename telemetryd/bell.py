@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
 
 
 class Bell:
@@ -44,3 +47,16 @@ class Bell:
             self._closed = True
             os.close(self._reading)
             os.close(self._writing)
+
+
+@contextlib.contextmanager
+def ringing(wake_fd: int, handlers: Mapping[signal.Signals, Callable[[int, object], None]]) -> Iterator[None]:
+    """Within, each of these signals runs its handler and makes `wake_fd`'s bell ring. Only in the main thread."""
+    before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
+    wake_before = signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wake_before)
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)

@@ -27,6 +27,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from telemetryd.bell import ringing
 from telemetryd.cli import asking, exit_codes, options
 from telemetryd.cli.asking import NoAnswerError
 from telemetryd.cli.limits import STATUS_TIMEOUT_S, TOP_PIPE_COLUMNS
@@ -181,22 +182,13 @@ class _Screen:
         finally:
             termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
 
-    @contextlib.contextmanager
-    def _heeded(self, wake_fd: int) -> Iterator[None]:
+    def _heeded(self, wake_fd: int) -> contextlib.AbstractContextManager[None]:
         """Signals do no more than wake the main thread, SIGWINCH to draw in the new size."""
 
         def came(signum: int, frame: object) -> None:
             self._signals.add(signum)
 
-        heeded = (*_QUIT_SIGNALS, signal.SIGTSTP, signal.SIGWINCH)
-        before = {signum: signal.signal(signum, came) for signum in heeded}
-        wake_before = signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wake_before)
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        return ringing(wake_fd, dict.fromkeys((*_QUIT_SIGNALS, signal.SIGTSTP, signal.SIGWINCH), came))
 
     def _stop_as_asked(self) -> None:
         """Stop with the terminal as it was, and come back when told to go on."""

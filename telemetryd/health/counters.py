@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 KNOWN: dict[str, str] = {
@@ -48,6 +49,7 @@ KNOWN: dict[str, str] = {
     "post_mortems": "post-mortems of crashed training processes saved with their runs",
     "health_untold": "what could not be told to a run: it was over, or the inbox was full",
     "health_errors": "unexpected errors of the health rules; each has a traceback in the log",
+    "http_errors": "pages of the HTTP port that failed unexpectedly; each has a traceback in the log",
     "inboxes_moved_aside": "damaged inbox databases moved aside at start",
     "inboxes_put_back": "removed inbox databases made anew from what the open file held",
 }
@@ -64,6 +66,12 @@ class Counters:
         """Count. Raises KeyError on a name that is not in KNOWN."""
         with self._lock:
             self._sums[name] += amount
+
+    def defect(self, name: str, error: Exception) -> None:
+        """Count an error that nobody expected and that is not to spread; in the project's own tests it is raised."""
+        self.add(name)
+        if os.environ.get("TELEMETRYD_RAISE"):
+            raise error
 
     def __getitem__(self, name: str) -> int:
         with self._lock:

@@ -18,11 +18,11 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from client.protocol.messages import RunSpec
-from telemetryd.bell import Bell
+from telemetryd.bell import Bell, ringing
 from telemetryd.health.counters import Counters
 from telemetryd.health.events import Events
 from telemetryd.health.status import Health
@@ -149,19 +149,11 @@ class Agent:
         named = {run.run: (run, run.spec()) for run in standing.runs}
         self._runs = {number: (run, spec) for number, (run, spec) in named.items() if spec is not None}
 
-    @contextlib.contextmanager
-    def _signals_ring(self) -> Iterator[None]:
+    def _signals_ring(self) -> contextlib.AbstractContextManager[None]:
         """SIGTERM, SIGINT and SIGHUP stop, SIGCHLD wakes."""
 
         def stop(signum: int, frame: object) -> None:
             self._stopping = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        wake_before = signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wake_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop)
+        return ringing(self._bell.signal_fd, {**stops, signal.SIGCHLD: lambda signum, frame: None})

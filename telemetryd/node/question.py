@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from client import guard
 from client.connection import ask
 from client.errors import NoAnswerError
 from client.protocol.messages import Hello, RunSpec
@@ -81,8 +82,8 @@ class Asker:
                 self._tell(None)
             except (NoAnswerError, msgspec.MsgspecError) as error:
                 self._tell(str(error))
-            except Exception:
-                log.exception("question_failed")
+            except Exception as error:  # noqa: BLE001 - counted and told; the next question may have another answer
+                guard.swallow("node.question", error)
             self._stop.wait(ASK_PERIOD_S)
 
     def _arguments(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from telemetryd.runs.rows import Late
 class Folder(msgspec.Struct):
     """One folder that wandb made for this run, the .wandb file in it, and the first step that W&B lacked then. `base`:
     the rows that W&B had then. `tables_kept`: the
-    tables of a file made offline have been written down for an online worker."""
+    tables of a file made offline have been written down for an online worker. `put_back`: what answers without sense
+    may have lost of it has been put back."""
 
     path: str
     file: str
@@ -25,6 +26,7 @@ class Folder(msgspec.Struct):
     starting_step: int
     base: int = 0
     tables_kept: bool = False
+    put_back: bool = False
 
 
 class Notes(msgspec.Struct):

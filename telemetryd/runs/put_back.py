@@ -40,9 +40,14 @@ def put_back(server: Server, name: RunName, file: Path, base: int, first: int, l
 
 
 def put_back_earlier(server: Server, name: RunName, folders: list[Folder], lines: int) -> None:
-    """The same for what earlier workers, which may have died amid it, had uploaded into the server's `lines` lines."""
+    """The same for what earlier workers, which may have died amid it, had uploaded into the server's `lines` lines.
+    Noted in the folders: their logs grow no more.
+    """
     for folder in folders:
+        if folder.put_back:
+            continue
         core_log = CoreLog(Path(folder.path) / "logs" / "debug-internal.log")
         core_log.read(0.0)
         if folder.mode == "online" and core_log.garbage and lines > folder.base:
             put_back(server, name, Path(folder.file), folder.base, 0, lines - folder.base)
+        folder.put_back = True

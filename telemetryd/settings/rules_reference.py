@@ -6,9 +6,7 @@ the file is behind.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+from telemetryd.settings import marked
 from telemetryd.settings.rules import DURATION, PERCENT, RULES, Rule, describe
 from telemetryd.settings.values import format_duration
 
@@ -37,13 +35,8 @@ def _row(rule: Rule) -> str:
 
 def renewed(document: str) -> str:
     """The document with its table as it should be. Raises ValueError where the marks are missing."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN!r} … {END!r}")
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    return marked.renewed(document, BEGIN, END, table())
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    marked.rewrite(renewed)

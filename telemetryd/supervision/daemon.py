@@ -19,13 +19,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import telemetryd
 from client.protocol import version
-from telemetryd.bell import Bell
+from telemetryd.bell import Bell, ringing
 from telemetryd.errors import InboxError, PlaceError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries
@@ -51,12 +51,12 @@ from telemetryd.reception.reception import Reception
 from telemetryd.settings.rules import limits_of
 from telemetryd.supervision import leftovers, state_folder
 from telemetryd.supervision.api_process import ApiProcess
-from telemetryd.supervision.sampling import Sampling
+from telemetryd.supervision.sampling import Sampling, SamplingSettings
 from telemetryd.supervision.service_manager import ServiceManager
 from telemetryd.supervision.shutdown import Shutdown
 from telemetryd.supervision.supervisor import Supervisor
 from telemetryd.supervision.undertaker import Undertaker
-from telemetryd.supervision.watchdog import Watchdog
+from telemetryd.supervision.watchdog import HealthSettings, Watchdog
 from telemetryd.supervision.worker_process import WORKER_COMMAND
 from telemetryd.web.exporter import Exporter, Sources
 from telemetryd.web.limits import DEFAULT_ADDRESS
@@ -71,15 +71,9 @@ _OPEN_ADVICE = (
 )
 
 
-class ServeSettings(Protocol):
+class ServeSettings(SamplingSettings, HealthSettings, Protocol):
     """What the daemon must be told; telemetryd.settings.DaemonSettings has it."""
 
-    @property
-    def endpoint(self) -> str: ...  # noqa: D102
-    @property
-    def state_dir(self) -> Path: ...  # noqa: D102
-    @property
-    def spool_dir(self) -> Path: ...  # noqa: D102
     @property
     def drain_timeout_s(self) -> float: ...  # noqa: D102
     @property
@@ -100,26 +94,6 @@ class ServeSettings(Protocol):
     def max_workers(self) -> int: ...  # noqa: D102
     @property
     def exit_when_idle(self) -> bool: ...  # noqa: D102
-    @property
-    def sampling(self) -> str: ...  # noqa: D102
-    @property
-    def sample_period_s(self) -> float: ...  # noqa: D102
-    @property
-    def sample_periods(self) -> str: ...  # noqa: D102
-    @property
-    def sample_all_gpus(self) -> bool: ...  # noqa: D102
-    @property
-    def sample_paths(self) -> str: ...  # noqa: D102
-    @property
-    def node_label(self) -> str: ...  # noqa: D102
-    @property
-    def health(self) -> str: ...  # noqa: D102
-    @property
-    def health_alerts(self) -> str: ...  # noqa: D102
-    @property
-    def health_alert_wait_s(self) -> float: ...  # noqa: D102
-    @property
-    def post_mortem(self) -> str: ...  # noqa: D102
     @property
     def http(self) -> str: ...  # noqa: D102
 
@@ -394,8 +368,7 @@ class Daemon:
         self._last_word(left)
         return 0
 
-    @contextlib.contextmanager
-    def _signals_ring(self) -> Iterator[None]:
+    def _signals_ring(self) -> contextlib.AbstractContextManager[None]:
         """SIGTERM and SIGINT stop the daemon, SIGCHLD wakes it; all do no more than ring the bell."""
 
         def stop(signum: int, frame: object) -> None:
@@ -405,19 +378,8 @@ class Daemon:
             self._supervisor.child_ended = True
             self._look_now = True
 
-        before = {
-            signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
-            signal.SIGINT: signal.signal(signal.SIGINT, stop),
-            signal.SIGHUP: signal.signal(signal.SIGHUP, stop),
-            signal.SIGCHLD: signal.signal(signal.SIGCHLD, child_ended),
-        }
-        wake_before = signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wake_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        stops = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop)
+        return ringing(self._bell.signal_fd, {**stops, signal.SIGCHLD: child_ended})
 
     def _loop(self) -> bool:
         """Until drained; True when reception ended by itself."""

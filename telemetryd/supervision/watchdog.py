@@ -200,9 +200,9 @@ class Watchdog:
             yield
         except InboxError:
             raise
-        except Exception:
+        except Exception as error:
             log.exception("health_failed")
-            self._counters.add("health_errors")
+            self._counters.defect("health_errors", error)
 
     # The machine's news.
 

@@ -48,6 +48,7 @@ class Pages:
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
+        self.counters = exporter.sources.counters
         self._routes: dict[str, Callable[[str], Answer]] = {
             "/": lambda accept: (HTTPStatus.OK, HTML, _INDEX.encode()),
             "/metrics": self._metrics,
@@ -209,8 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, *, with_body: bool) -> None:
         try:
             status, content_type, body = self.server.pages.answer(self.path, self.headers.get("Accept", ""))
-        except Exception:
+        except Exception as error:
             log.exception("http_page_failed path=%r", self.path)
+            self.server.pages.counters.defect("http_errors", error)
             status, content_type, body = HTTPStatus.INTERNAL_SERVER_ERROR, TEXT, b"an error; the daemon's log has it\n"
         self.send_response(status)
         self.send_header("Content-Type", content_type)

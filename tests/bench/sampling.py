@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from telemetryd.sampling.processes import pss_bytes, read_stat
+from telemetryd.settings import marked
 from tests.fake_nvml.driver import FakeDriver, h100
 from tests.support.processes import (
     Spawned,
@@ -167,14 +168,10 @@ def main() -> int:
     print(shown)
     if given.write:
         text = given.write.read_text(encoding="utf-8")
-        head, mark, rest = text.partition(BEGIN)
-        _, close, tail = rest.partition(END)
-        assert mark, f"{given.write} has no {BEGIN}"
-        assert close, f"{given.write} has no {END}"
         where = (
             f"Measured for {given.seconds:.0f} s each on {os.cpu_count()} cores, Python {platform.python_version()}."
         )
-        given.write.write_text(f"{head}{mark}\n{shown}\n\n{where}\n{close}{tail}", encoding="utf-8")
+        given.write.write_text(marked.renewed(text, BEGIN, END, f"{shown}\n\n{where}"), encoding="utf-8")
     return 0
 
 

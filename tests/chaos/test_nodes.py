@@ -14,9 +14,9 @@ import pytest
 
 from telemetryd.reception import keys
 from telemetryd.reception.socket import make_pair
-from telemetryd.runs.wandb_file import history_rows
 from tests.support.nodes import PORT, Machine, Nodes, require_namespaces
 from tests.support.processes import Spawned, wait_until
+from tests.support.rank_rows import rows_by_rank
 from tests.support.trainer import read_account
 
 pytestmark = [
@@ -111,13 +111,7 @@ class Job:
 
     def in_wandb(self) -> dict[int, Counter[int]]:
         """How often each row number of each rank stands in the run's files."""
-        found: dict[int, Counter[int]] = {number: Counter() for number in range(len(self.nodes.nodes))}
-        for path in (self.folder / "runs").glob("wandb/*run-*/*.wandb"):
-            for _, row in history_rows(path):
-                for number in found:
-                    if (value := row.get(f"rank{number}/i")) is not None:
-                        found[number][int(value)] += 1
-        return found
+        return rows_by_rank((self.folder / "runs").glob("wandb/*run-*/*.wandb"), len(self.nodes.nodes))
 
     def close(self) -> None:
         self.nodes.close()

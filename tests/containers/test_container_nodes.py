@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from telemetryd.runs.wandb_file import history_rows
 from tests.docs.markdown import ROOT
 from tests.support.engine import docker, inspect, run
 from tests.support.processes import wait_until
+from tests.support.rank_rows import rows_by_rank
 from tests.support.trainer import read_account
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
@@ -151,13 +151,7 @@ class Cluster:
     def in_wandb(self) -> dict[int, Counter[int]]:
         """How often each row number of each rank stands in the run's files."""
         docker("cp", f"{self.name}-hub:/var/lib/telemetryd/wandb", self.folder / "copied")
-        found: dict[int, Counter[int]] = {number: Counter() for number in range(self.count)}
-        for path in (self.folder / "copied").glob("*run-*/*.wandb"):
-            for _, row in history_rows(path):
-                for number in found:
-                    if (value := row.get(f"rank{number}/i")) is not None:
-                        found[number][int(value)] += 1
-        return found
+        return rows_by_rank((self.folder / "copied").glob("*run-*/*.wandb"), self.count)
 
     def close(self) -> None:
         names = [f"{self.name}-hub", *(f"{self.name}-node{number}" for number in range(self.count))]

@@ -14,6 +14,7 @@ import pytest
 from telemetryd.runs.wandb_file import history_rows
 from tests.docs.markdown import ROOT
 from tests.support.processes import wait_until
+from tests.support.rank_rows import rows_by_rank
 from tests.support.slurm import Cluster, require_slurm
 
 pytestmark = [
@@ -93,10 +94,7 @@ def test_a_job_on_two_nodes_is_one_run_with_a_daemon_on_the_first(
     )  # fmt: skip
     assert cluster.wait_state(job, "COMPLETED")["ExitCode"] == "0:0"
     files = list(tmp_path.glob(f"wandb/*run-*/run-slurm-{job}.wandb"))  # several where a run worker was started anew
-    logged = [row for file in files for _, row in history_rows(file)]
-    found = {rank: Counter(row.get(f"rank{rank}/i") for row in logged) for rank in (0, 1)}
-    for rank, counted in found.items():
-        del counted[None]
+    for rank, counted in rows_by_rank(files, 2).items():
         assert counted == Counter(range(200)), f"rank {rank}"
     assert list((Path.home() / ".telemetryd").iterdir()) == [], "the job's keys are gone"
 

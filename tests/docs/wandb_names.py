@@ -18,6 +18,7 @@ from typing import Any
 import client
 from client.names import NEVER
 from client.run import Run
+from telemetryd.settings import marked
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wandb-names.md"
 BEGIN, END = "<!-- names: written by tests.docs.wandb_names -->", "<!-- end of names -->"
@@ -164,11 +165,8 @@ def table(rows: list[Row]) -> str:
 
 def document() -> str:
     """The document with its tables written anew."""
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
     tables = f"## The module\n\n{table(module_rows())}\n\n## A run\n\n{table(run_rows())}"
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    return marked.renewed(DOCUMENT.read_text(), BEGIN, END, tables)
 
 
 if __name__ == "__main__":

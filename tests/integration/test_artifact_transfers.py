@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,10 @@ from tests.standin.client import Standin
 from tests.standin.fixture import standin
 from tests.support.processes import alive, command_line, descendants, wait_until, with_environment
 from tests.support.world import World
+from tests.support.worlds import offline, world
 
-__all__ = ["standin"]
+__all__ = ["offline", "standin", "world"]
 pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
-
-
-@pytest.fixture
-def world(short_path: Path, standin: Standin) -> Iterator[World]:
-    made = World(short_path, standin=standin)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def offline(short_path: Path) -> Iterator[World]:
-    made = World(short_path)
-    yield made
-    made.close()
 
 
 def test_over_tcp_with_keys_content_goes_and_comes_in_pieces_while_rows_go_on(world: World, standin: Standin) -> None:

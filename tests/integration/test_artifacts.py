@@ -28,23 +28,10 @@ from tests.standin.fixture import standin
 from tests.support.processes import Spawned, running, wait_until
 from tests.support.requirements import require_module
 from tests.support.world import World
+from tests.support.worlds import offline, world
 
-__all__ = ["standin"]
+__all__ = ["offline", "standin", "world"]
 pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
-
-
-@pytest.fixture
-def world(short_path: Path, standin: Standin) -> Iterator[World]:
-    made = World(short_path, standin=standin)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def offline(short_path: Path) -> Iterator[World]:
-    made = World(short_path)
-    yield made
-    made.close()
 
 
 def train(world: World, source: str, *, code: int = 0, timeout_s: float = 100, **environ: str) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from telemetryd.runs import wandb_file
 from telemetryd.settings.rules import BY_NAME
 from telemetryd.supervision.stacks import find_py_spy
 from tests.fake_nvml.driver import GIB, FakeDriver, h100, uuid
+from tests.fake_nvml.fixture import built
 from tests.standin.fixture import running
 from tests.support.processes import Spawned, command_line, spawn, wait_until, with_environment
 from tests.support.requirements import require
 from tests.support.world import MARK, World
 
+__all__ = ["built"]
 pytestmark = pytest.mark.timeout(180)
 
 SLACK_S = 20.0
@@ -180,11 +182,6 @@ class Machine(World):
         for training in self.trainings:
             training.kill()
         super().close()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    return FakeDriver.build(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture

@@ -19,22 +19,19 @@ from telemetryd.cli import exit_codes
 from telemetryd.web import families
 from telemetryd.web.limits import CONNECTIONS_MAX
 from tests.fake_nvml.driver import FakeDriver, h100, uuid
+from tests.fake_nvml.fixture import built
 from tests.integration.test_sampling_run import Machine
 from tests.support.daemon import Daemon
 from tests.support.processes import wait_until
 from tests.support.requirements import require
 from tests.support.scrape import OPENMETRICS, Scraped, get, scrape
 
+__all__ = ["built"]
 pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does"),
 ]
 SECRET = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    return FakeDriver.build(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture

@@ -19,15 +19,13 @@ from telemetryd.sampling.messages import Condition, Devices, Event, Reading, Tar
 from telemetryd.sampling.nvml import Nvml
 from tests.fake_nvml import driver as fake
 from tests.fake_nvml.driver import CRASH, GIB, HANG, UNKNOWN, FakeDriver, a100_mig, h100, old_card, uuid
+from tests.fake_nvml.fixture import built
 from tests.support.sampler import SamplerRig, this_process
+
+__all__ = ["built"]
 
 Start = Callable[..., SamplerRig]
 GPU_FAMILIES = ("gpu", "gpu_health", "gpu_profile", "gpu_process")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    return FakeDriver.build(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture

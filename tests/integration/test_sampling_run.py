@@ -18,11 +18,13 @@ import pytest
 
 from telemetryd.runs import wandb_file
 from tests.fake_nvml.driver import CRASH, FakeDriver, h100, uuid
+from tests.fake_nvml.fixture import built
 from tests.standin.fixture import running
 from tests.support.processes import Spawned, alive, command_line, send, spawn, wait_until, with_environment
 from tests.support.requirements import require
 from tests.support.world import MARK, World
 
+__all__ = ["built"]
 pytestmark = pytest.mark.timeout(240)
 
 TRAIN = """
@@ -111,11 +113,6 @@ def _keys(stats: Stats) -> list[str]:
 
 def series(stats: Stats, key: str) -> list[float]:
     return [values[key] for _, values in stats if key in values]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    return FakeDriver.build(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture

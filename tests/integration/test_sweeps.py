@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,10 @@ from tests.standin.client import Standin
 from tests.standin.fixture import standin
 from tests.support.sweep_rig import SweepRig, check_grid
 from tests.support.world import World
+from tests.support.worlds import world
 
-__all__ = ["standin"]
+__all__ = ["standin", "world"]
 pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
-
-
-@pytest.fixture
-def world(short_path: Path, standin: Standin) -> Iterator[World]:
-    made = World(short_path, standin=standin)
-    yield made
-    made.close()
 
 
 def test_a_grid_goes_to_its_end_though_a_run_fails_and_another_is_stopped(world: World, standin: Standin) -> None:

@@ -19,6 +19,7 @@ import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 
+from telemetryd.settings import marked
 from tests.support.toml import load_toml
 
 LIST = Path(__file__).with_name("differences.toml")
@@ -65,8 +66,7 @@ def table() -> str:
 
 def document() -> str:
     """What the document should say."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    return marked.renewed(DOCUMENT.read_text(), BEGIN, END, table())
 
 
 if __name__ == "__main__":

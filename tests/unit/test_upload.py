@@ -15,7 +15,7 @@ from telemetryd.runs.confirmer import Confirmer
 from telemetryd.runs.control import Trouble
 from telemetryd.runs.core_log import CoreLog
 from telemetryd.runs.errors import ServerError, ServerRefusedError, ServerSilentError, ServerUnsuitedError
-from telemetryd.runs.notes import Notebook
+from telemetryd.runs.notes import Folder, Notebook
 from telemetryd.runs.online import Upload
 from telemetryd.runs.upload import Signs, UploadStopped, UploadWatch
 from telemetryd.runs.wandb_server import RunName, Server
@@ -139,6 +139,19 @@ def test_rows_count_after_an_answer_without_sense_only_once_they_are_put_back(
     assert upload.rows == 8
     upload.check(9)
     assert upload.rows == 8
+
+
+def test_what_an_earlier_worker_may_have_lost_is_put_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(put_back, "history_rows", lambda path: ((step, {"i": step}) for step in range(5)))
+    (tmp_path / "logs").mkdir()
+    said = json.dumps({"msg": "filestream: json decode error: invalid character"}) + "\n"
+    (tmp_path / "logs" / "debug-internal.log").write_text(said)
+    server, folder = History(), Folder(str(tmp_path), str(tmp_path / "x.wandb"), "online", 0, base=10)
+    put_back.put_back_earlier(cast(Server, server), RunName("e", "p", "r"), [folder], 13)
+    assert server.lines == {10 + step: {"i": step} for step in range(3)}
+    server.lines.clear()
+    put_back.put_back_earlier(cast(Server, server), RunName("e", "p", "r"), [folder], 13)
+    assert server.lines == {}
 
 
 class Lines:

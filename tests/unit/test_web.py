@@ -72,6 +72,24 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     made.port.close()
 
 
+def test_a_page_that_fails_is_counted_and_the_port_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(rig.exporter, "status", broken)
+    monkeypatch.delenv("TELEMETRYD_RAISE")
+    assert get(rig.port.url + "/status.json")[0] == 500
+    assert get(rig.port.url + "/healthz")[0] == 200
+    assert rig.counters["http_errors"] == 1
+
+
+def test_a_defect_is_counted_and_raised_in_the_projects_own_tests() -> None:
+    counters = Counters()
+    with pytest.raises(ValueError, match="a defect"):
+        counters.defect("health_errors", ValueError("a defect"))
+    assert counters["health_errors"] == 1
+
+
 def test_every_exported_name_is_one_familys_and_follows_prometheus_rules() -> None:
     known = families.every()
     assert [name for name, count in Counter(family.name for family in known).items() if count > 1] == []
