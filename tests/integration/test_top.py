@@ -55,6 +55,7 @@ def test_a_run_is_followed_and_the_screens_size_is_kept_to(daemon: Daemon, isola
         assert_given_back(terminal)
     run.finish()
     daemon.wait_status(lambda status: status["runs"][0]["state"] == "finished", 60)
+    wait_until(lambda: not daemon.workers(), 60, "the end of the run worker, which leaves nothing behind then")
 
 
 LEAVE_LINE = "q leaves"
