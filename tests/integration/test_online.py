@@ -215,10 +215,13 @@ def test_a_server_down_at_the_start_is_told_and_awaited(world: World, standin: S
 
 def test_a_server_that_goes_away_in_the_middle_costs_no_row_and_no_restart(world: World, standin: Standin) -> None:
     world.start_daemon()
-    world.start_trainer(30)
+    training = world.start_trainer(30).pid
+    wait_until(lambda: run_of(world).get("offered"), 60, "the first rows at the daemon", poll_s=0.05)
+    world.send([training], signal.SIGSTOP)  # however long the worker takes to start, training must outlive the server
     wait_delivered(world, 1)
     (worker,) = world.worker_pids()
     standin.down()
+    world.resume([training])
     world.wait_logged(ROWS)
     before = run_of(world)["delivered"]
     wait_trouble(world, "does not answer")
