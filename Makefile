@@ -32,7 +32,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "No virtual environment could be made with '$(PYTHON)': on Debian, apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/demo.stamp: pyproject.toml requirements/constraints.txt | $(BIN)/python
+$(VENV)/demo.stamp: pyproject.toml requirements/constraints.txt hatch_build.py client/_fastlog.c | $(BIN)/python
 	@echo "Installing telemetryd with its daemon, torch and scikit-learn into $(VENV) (a minute or two, once) …"
 	$(PIP_INSTALL) -e '.[daemon,torch,demo]' '$(TORCH)'
 	@touch $@
@@ -80,4 +80,5 @@ bench: $(VENV)/test.stamp ## Measure client.log against wandb.log, interleaved; 
 
 clean: ## Remove the virtual environment, caches and what demo and bench wrote
 	rm -rf $(VENV) build dist bench-out wandb .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f client/*.so
 	find client telemetryd tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,12 +3,15 @@
 What a call costs: a tuple of its keys, a look-up, the encoding of its values, a lock, the row's tail, and the session's
 `append`. Everything else waits in `_log_slowly` or until somebody reads the summary.
 
+The plain case is compiled where that could be built (fastlog.py): it looks at `plain`, `slots` and the journal's tail
+under the GIL alone. What looks at more than one of them here sets `plain` to False first.
+
 Invariants
 * Steps rise in the order of the stream: numbering and appending happen under one lock, encoding outside it.
 * The lock is held across neither I/O nor code of the caller's. A `log` call that interrupts one of its own thread (a
   signal handler, a `__del__`) finds the lock its own and the log busy: it leaves its row in `_deferred`, which the
   interrupted call appends before it returns.
-* `_slots` holds, for each set of keys logged, the newest row; it is what the summary mirror is made of when read. It is
+* `slots` holds, for each set of keys logged, the newest row; it is what the summary mirror is made of when read. It is
   empty once the run takes no more rows, so that the common path needs no check for that.
 """
 
@@ -28,6 +31,7 @@ import msgspec
 
 from client import rich
 from client.errors import UsageError
+from client.fastlog import COMPILED, PlainLog, Tail
 from client.limits import KEY_SETS_KEPT
 from client.payload import Payload
 from client.protocol.records import Arrived, Await, Record, Row, encode
@@ -37,7 +41,7 @@ from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
 from client.values import RichValueError, encode_plainly, encode_row_data
 
-_STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 1
+_STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 2  # the step behind it has a number as well
 
 Waiting = Callable[[], None]
 
@@ -51,7 +55,7 @@ class Place(NamedTuple):
     time_ns: int
 
 
-class History:
+class History(PlainLog):
     """See the module's head. Thread-safe."""
 
     __slots__ = (
@@ -63,36 +67,39 @@ class History:
         "_lock",
         "_off",
         "_place_bytes",
-        "_plain",
         "_run_id",
-        "_slots",
         "mirror",
         "rows_after_fork",
-        "steps",
     )
 
+    steps: Steps
+    slots: dict[tuple[str, ...], Slot]
+
     def __init__(
-        self, run_id: str, append: Callable[..., bool], start_time_ns: int, place: PlaceBytes | None = None
+        self,
+        run_id: str,
+        append: Callable[..., bool],
+        start_time_ns: int,
+        place: PlaceBytes | None = None,
+        tail: Tail | None = None,
     ) -> None:
-        self.steps = Steps()
+        super().__init__(Steps(), tail, encode_plainly, RichValueError)
         self.mirror = SummaryMirror(start_time_ns)
         self.rows_after_fork = 0
         self._run_id = run_id
         self._append = append
         self._place_bytes = place or (lambda payload: 0)
         self._lock = threading.RLock()
-        self._plain = True  # no open row, no given step, nobody inside: the fast path is right
         self._inside = False
         self._off: str | None = None
-        self._slots: dict[tuple[str, ...], Slot] = {}
         self._deferred: deque[Waiting] = deque()
         self._awaits = 0
 
-    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """Log a row; see Run.log."""
+    def log_any(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Log a row; see Run.log. `log` is this, or its plain case compiled."""
         if type(data) is not dict:
             data = self._as_dict(data)
-        slot = self._slots.get(keys := tuple(data))
+        slot = self.slots.get(keys := tuple(data))
         if slot is None:
             slot = self._admit(keys, data)
             if slot is None:
@@ -104,19 +111,23 @@ class History:
         except RichValueError:
             encoded = self._encode_rich(data, step)
         with self._lock:
-            if not self._plain or step is not None or commit is not None:
+            if not self.plain or step is not None or commit is not None:
                 self._log_slowly(keys, encoded, step, commit)
                 return
-            self._plain = False
+            self.plain = False
             try:
                 number = self.steps.next
                 self.steps.next = number + 1
                 slot.body = row = HEAD + encoded + pack_tail(STEP_KEY, number, TIME_KEY, time_ns())
                 self._append(row)
             finally:
-                self._plain = True
+                self.plain = True
             if slot.extra or self._deferred:
                 self._finish_call(slot, encoded)
+
+    log_any.__qualname__ = "History.log"  # what Python's own messages about wrong arguments call it
+    if not COMPILED:
+        log = log_any
 
     def encode(self, data: Any, step: Any = None) -> bytes:
         """What the stream holds of values, of media values too. Raises TypeError, ValueError as `log`."""
@@ -140,9 +151,9 @@ class History:
         def place() -> None:
             self._append(body, is_row=False)
             if change is not None:
-                self.mirror.fold(self._slots.values(), self.steps.next)
+                self.mirror.fold(self.slots.values(), self.steps.next)
                 change(self.mirror)
-                for keys, slot in self._slots.items():
+                for keys, slot in self.slots.items():
                     slot.ruled = self.mirror.has_rule_for(keys)
                     slot.extra = slot.ruled or slot.nested
 
@@ -160,17 +171,17 @@ class History:
                 return None
             if self._is_busy():
                 raise RuntimeError("a hook ran within a log call of its own thread")
-            if known is not None and known.step == self.steps.next:
-                self.emit(Await(known.number, key))
-                return known
-            self._awaits += 1
-            number, awaited = self._awaits, encode(Await(self._awaits, key))
             found: list[Place] = []
 
             def place() -> None:
+                if known is not None and known.step == self.steps.next:
+                    self._append(encode(Await(known.number, key)), is_row=False)
+                    found.append(known)
+                    return
+                self._awaits += 1
                 step, _, explicit, _ = self.steps.number((), None, False)
-                self._append(awaited, is_row=False)
-                found.append(Place(number, step, explicit, time_ns()))
+                self._append(encode(Await(self._awaits, key)), is_row=False)
+                found.append(Place(self._awaits, step, explicit, time_ns()))
 
             self._run_inside(place)
             return found[0]
@@ -190,25 +201,25 @@ class History:
         """The mirror's tree, brought up to date with every closed row."""
         with self._lock:
             if not self._is_busy():
-                self._run_inside(lambda: self.mirror.fold(self._slots.values(), self.steps.next))
+                self._run_inside(lambda: self.mirror.fold(self.slots.values(), self.steps.next))
             return self.mirror.tree
 
     def end(self, reason: str) -> None:
         """Take no more rows: `log` raises (finished), or counts them (forked)."""
         with self._lock:
-            self.read_summary()
             self._run_deferred()
             self._off = reason
-            self._slots = {}
-            self._plain = False
+            self.plain = False  # before the summary is read: the compiled log takes no lock
+            self.read_summary()
+            self.slots = {}
 
     def orphan(self) -> None:
         """In a forked child: the lock may be held by a thread that is not here, and the stream is the parent's."""
         self._lock = threading.RLock()
         self._deferred = deque()
         self._off = self._off or "forked"
-        self._slots = {}
-        self._plain = False
+        self.slots = {}
+        self.plain = False
         self._inside = False
 
     def check_open(self, call: str) -> bool:
@@ -240,12 +251,12 @@ class History:
                     f" use str({key!r})"
                 )
         with self._lock:
-            if len(self._slots) >= KEY_SETS_KEPT and not self._is_busy():
+            if len(self.slots) >= KEY_SETS_KEPT and not self._is_busy():
                 self.read_summary()
                 # Another thread that holds a slot of the old dict writes a value that the mirror does not see.
-                self._slots = {}
+                self.slots = {}
             nested = any(isinstance(value, dict) or dataclasses.is_dataclass(value) for value in data.values())
-            return self._slots.setdefault(keys, Slot(self.mirror.has_rule_for(keys), nested))
+            return self.slots.setdefault(keys, Slot(self.mirror.has_rule_for(keys), nested))
 
     def _count_after_fork(self) -> None:
         self.rows_after_fork += 1
@@ -266,19 +277,19 @@ class History:
         if self._is_busy():
             self._deferred.append(lambda: self._place(keys, encoded, step, commit))
             return
-        self._inside, self._plain = True, False
+        self._inside, self.plain = True, False
         try:
             self._place(keys, encoded, step, commit)
         finally:
             self._inside = False
-            self._plain = self._off is None and self.steps.is_plain
+            self.plain = self._off is None and self.steps.is_plain
         if self._deferred:
             self._run_deferred()
 
     def _place(self, keys: tuple[str, ...], encoded: bytes, step: int | None, commit: bool | None) -> None:
         number, closes, explicit, late = self.steps.number(keys, step, commit)
         row = row_body(encoded, number, time_ns(), closes, explicit)
-        slot = self._slots.get(keys)
+        slot = self.slots.get(keys)
         if slot is not None and not late:
             if slot.step != number:  # the row before this one may be closed while this one is still open
                 slot.previous, slot.step = slot.body, number
@@ -297,19 +308,19 @@ class History:
             self.mirror.observe(encoded)
         if slot.nested:
             for body in slot.take():
-                self.mirror.add_backlog(body, self._slots.values(), self.steps.next)
+                self.mirror.add_backlog(body, self.slots.values(), self.steps.next)
 
     def _is_busy(self) -> bool:
         """Whether this thread, which holds the lock, is within another call already."""
-        return self._inside or (not self._plain and self._off is None and self.steps.is_plain)
+        return self._inside or (not self.plain and self._off is None and self.steps.is_plain)
 
     def _run_inside(self, action: Waiting) -> None:
-        self._inside, self._plain = True, False
+        self._inside, self.plain = True, False
         try:
             action()
         finally:
             self._inside = False
-            self._plain = self._off is None and self.steps.is_plain
+            self.plain = self._off is None and self.steps.is_plain
         self._run_deferred()
 
     def _run_deferred(self) -> None:

@@ -34,7 +34,7 @@ class RunIdentity(RunArtifacts):
         self._report: FinishReport | None = None
         self._dir: str | None = None
         self._forked = False
-        self._history = History(spec.run_id, stream.append, self._start_time_ns, stream.place)
+        self._history = History(spec.run_id, stream.append, self._start_time_ns, stream.place, stream.tail)
 
     # What it is called
 

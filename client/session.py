@@ -24,6 +24,7 @@ from client.console.scribe import Scribe
 from client.delivery import Phase
 from client.errors import NoAnswerError
 from client.facts.gathering import Gathering
+from client.fastlog import Tail
 from client.journal import format as fmt
 from client.journal import links
 from client.journal.blobs import Blobs, Chunk
@@ -64,6 +65,7 @@ class Session:
         self._closed: bool | None = None
         identity = bytes.fromhex(hello.session)
         self.writer = JournalWriter(identity, _first_segment(home, identity), policy.memory_max_bytes)
+        self.tail: Tail | None = self.writer
         self.blobs = Blobs(lambda: home.path if home.held else None)
         self._supply = Supply(self.writer, self.blobs, home, policy.spool_max_bytes, disk_trouble)
         self._sender = Sender(

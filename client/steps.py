@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from client.fastlog import Counter
+
 UNNUMBERED_KEYS = frozenset({"_step", "_timestamp", "_runtime"})
 """Keys that wandb makes itself: two calls that both bring one do not overlap."""
 
@@ -28,10 +30,10 @@ class Numbered(NamedTuple):
     late: bool
 
 
-class Steps:
+class Steps(Counter):
     """See the module's head."""
 
-    __slots__ = ("explicit", "next", "open")
+    __slots__ = ("explicit", "open")
 
     def __init__(self, start: int = 0) -> None:
         self.next = start

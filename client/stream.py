@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from client.fastlog import Tail
 from client.ledger import Ledger
 from client.payload import Payload
 from client.protocol.messages import Hello, Report
@@ -18,6 +19,8 @@ class Stream(Protocol):
 
     hello: Hello
     append: Callable[..., bool]
+    tail: Tail | None
+    """Where the next record goes; None: not into a journal, or only `append` knows."""
 
     @property
     def folder(self) -> Path | None:

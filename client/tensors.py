@@ -79,6 +79,15 @@ def scalar(value: Any) -> Any:
     return plain.decode("utf-8") if isinstance(plain, bytes) and _is_a(value, "numpy", "bytes_") else plain
 
 
+def scalar_type(value: Any) -> type | None:
+    """What makes the same Python value of all numpy scalars of this one's type as `scalar` does, in a tenth of the time
+    of their `item`; None where only `scalar` can."""
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    if kind == "f" and size <= 8:
+        return float
+    return {"i": int, "u": int, "b": bool}.get(kind)
+
+
 def history_form(value: Any) -> Any:
     """What a `log` call keeps of an array: a scalar of one element, a list up to 32, else the array itself (ext 2)."""
     if is_torch(value):

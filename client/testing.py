@@ -20,6 +20,7 @@ from typing import Any
 
 from client import api
 from client.errors import NoAnswerError
+from client.fastlog import Tail
 from client.ledger import Ledger
 from client.payload import Payload, new_blob_id
 from client.policy import Policy
@@ -56,6 +57,7 @@ class RecordingSession:
         self.bodies: list[bytes] = []
         self.closed = False
         self.append: Callable[..., bool] = self._append
+        self.tail: Tail | None = None
         self._rows = 0
         self._dropped: dict[str, int] = {}
         self._report: Report | None = None

@@ -163,18 +163,23 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
     if isinstance(value, WBValue):
         return _leave_to_rich
     if tensors.is_array(value):
-        return _array_form
+        return _tensor_form if tensors.is_torch(value) else _array_form
     for base, capture in _BY_BASE:
         if isinstance(value, base):
             return capture
     if tensors.is_numpy_scalar(value):
-        plain = type(value.item()) in (bool, int, float)
-        return type(value).item if plain else tensors.scalar
+        return tensors.scalar_type(value) or tensors.scalar
     if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):  # pydantic's own models
         return lambda model: model.model_dump()
     if callable(value):
         return _name_of
     return _refuse
+
+
+def _tensor_form(value: Any) -> Any:
+    if value.is_cpu and value.numel() == 1:  # most are a loss or a metric
+        return value.item()
+    return _array_form(value)
 
 
 def _array_form(value: Any) -> Any:

@@ -21,6 +21,7 @@ from collections import deque
 from zlib import crc32
 
 from client import guard
+from client.fastlog import Tail
 from client.journal import format as fmt
 from client.journal.blobs import Chunk
 from client.journal.segment import Segment
@@ -41,7 +42,7 @@ _ONE_RECORD = fmt.ONE_RECORD
 _END_MASK = fmt.END_MASK
 
 
-class JournalWriter:
+class JournalWriter(Tail):
     """Appends records to segments; see the module's head."""
 
     def __init__(self, session: bytes, first: Segment | None, memory_max_bytes: int = MEMORY_MAX_BYTES) -> None:
@@ -60,12 +61,12 @@ class JournalWriter:
         self.wanted = threading.Event()
         self.pins: deque[tuple[int, Chunk]] = deque()
         """(record, the chunk that its Link names), oldest first: held until the record is acked."""
-        self._inside = False
+        self.busy = False
         self._vital = False
         self._losses_told: dict[str, int] = {}
         self._set_aside: deque[tuple[bytes, bool]] = deque()
-        self._word = fmt.EMPTY
-        self._before = 0
+        self.word = fmt.EMPTY
+        self.before = 0
         self._use(first or Segment.in_memory(SEGMENT_BYTES, session))
 
     def append(self, body: bytes, is_row: bool = True) -> bool:
@@ -74,18 +75,18 @@ class JournalWriter:
         Thread-safe, also within a signal handler. Costs a checksum and a copy of `body`.
         """
         with self.lock:
-            if self._inside:
+            if self.busy:
                 self._set_aside.append((body, is_row))
                 return True
-            self._inside = True
+            self.busy = True
             try:
-                word = self._word
+                word = self.word
                 start = word & _END_MASK
                 size = HEADER_BYTES + len(body)
-                if start + size <= self._size:
-                    number = self._before + (word >> 32) + 1
+                if start + size <= self.size:
+                    number = self.before + (word >> 32) + 1
                     self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
-                    self._word = self._words[1] = word + _ONE_RECORD + size  # the commit
+                    self.word = self._words[1] = word + _ONE_RECORD + size  # the commit
                     if not is_row:
                         self.other_records += 1
                     return True
@@ -93,7 +94,7 @@ class JournalWriter:
             finally:
                 if self._set_aside:
                     self._flush_set_aside()
-                self._inside = False
+                self.busy = False
         if self.fed and not self.spares:
             self._give_way()
         return kept
@@ -112,7 +113,7 @@ class JournalWriter:
         with self.lock:
             kept = self.append(body, is_row=False)
             if kept:  # within an interrupted call the record's number is still to come, and at most this
-                self.pins.append((self.sequence + self._inside + len(self._set_aside), chunk))
+                self.pins.append((self.sequence + self.busy + len(self._set_aside), chunk))
             return kept
 
     def append_vital(self, body: bytes) -> bool:
@@ -138,10 +139,10 @@ class JournalWriter:
     def has_room(self, body_bytes: int) -> bool:
         """Whether a record of this size would be decided at once: kept, or dropped for another reason than a cap."""
         with self.lock:
-            if self.closed or self._inside or body_bytes > RECORD_MAX_BYTES:
+            if self.closed or self.busy or body_bytes > RECORD_MAX_BYTES:
                 return True
             size = HEADER_BYTES + body_bytes
-            if (self._word & _END_MASK) + size <= self._size:
+            if (self.word & _END_MASK) + size <= self.size:
                 return True
             self.wanted.set()
             return self._may_grow(fmt.HEADER_BYTES + size, large=body_bytes > LARGE_RECORD_BYTES)
@@ -149,15 +150,14 @@ class JournalWriter:
     def roll(self) -> None:
         """Go on in a spare, when there is one, although the current segment is not full. Called by the sender."""
         with self.lock:
-            if not self.closed and not self._inside and self.spares and self.current.last >= self.current.first:
-                self.sealed.append(self.current)
-                self._use(self.spares.popleft())
+            if not self.closed and not self.busy and self.spares and self.current.last >= self.current.first:
+                self._go_on()
 
     @property
     def sequence(self) -> int:
         """The number of the last record kept."""
         with self.lock:
-            return self._before + (self._word >> 32)
+            return self.before + (self.word >> 32)
 
     @property
     def rows(self) -> int:
@@ -182,19 +182,19 @@ class JournalWriter:
     def leave_memory(self) -> None:
         """Go on in a spare when the current segment is in memory only. Called by the sender."""
         with self.lock:
-            if self.current.path is None and self.spares and not self.closed:
-                self.sealed.append(self.current)
-                self._use(self.spares.popleft())
+            if self.current.path is None and self.spares and not self.closed and not self.busy:
+                self._go_on()
 
     def close(self, reason: str) -> None:
         """Take no record any more; later ones are counted as dropped for `reason`."""
         with self.lock:
             self.closed = reason
-            self._size = 0
+            self.size = 0
 
     def release(self) -> None:
         """After `close`, and when the sender has stopped: let go of all memory. The files stay."""
         with self.lock:
+            self.leave()
             for segment in (*self.sealed, self.current):
                 segment.release(remove=False)
             self.sealed.clear()
@@ -204,13 +204,14 @@ class JournalWriter:
         """In a forked child: the mapped memory belongs to the parent, so nothing may be written to it any more."""
         self.lock = threading.RLock()
         self.wanted = threading.Event()
-        self._inside = False
+        self.busy = False
         self._set_aside.clear()
+        self.leave()
         self.pins = deque()
         self.dropped = {}
         self.closed = "forked"
         self.fed = False
-        self._size = 0
+        self.size = 0
 
     def _flush_set_aside(self) -> None:
         while self._set_aside:
@@ -222,16 +223,16 @@ class JournalWriter:
             return self._drop("too_large", is_row)
         if self.closed:
             return self._drop(self.closed, is_row)
-        if (self._word & _END_MASK) + size > self._size:
+        if (self.word & _END_MASK) + size > self.size:
             following = self._next_segment(fmt.HEADER_BYTES + size, large=len(body) > LARGE_RECORD_BYTES)
             if following is None:
                 return self._drop("spool_full", is_row)
             self.sealed.append(self.current)
             self._use(following)
-        start = self._word & _END_MASK
+        start = self.word & _END_MASK
         number = self.sequence + 1
         self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
-        self._word = self._words[fmt.COMMITTED_WORD] = self._word + _ONE_RECORD + size
+        self.word = self._words[fmt.COMMITTED_WORD] = self.word + _ONE_RECORD + size
         if not is_row:
             self.other_records += 1
         return True
@@ -262,6 +263,14 @@ class JournalWriter:
             guard.swallow("journal.memory", error)
             return None
 
+    def _go_on(self) -> None:
+        self.busy = True  # keeps the compiled log, which takes no lock, from the segment that is left
+        try:
+            self.sealed.append(self.current)
+            self._use(self.spares.popleft())
+        finally:
+            self.busy = False
+
     def _drop(self, reason: str, is_row: bool) -> bool:
         if is_row:
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -270,9 +279,10 @@ class JournalWriter:
     def _use(self, segment: Segment) -> None:
         before = self.sequence
         segment.begin(before + 1)
+        self.enter(segment.bytes)
         self.current = segment
-        self._before = before
+        self.before = before
         self._bytes = segment.bytes
         self._words = segment.words
-        self._size = segment.size
-        self._word = fmt.EMPTY
+        self.size = segment.size
+        self.word = fmt.EMPTY

@@ -8,16 +8,16 @@ FROM ${BASE_IMAGE} AS build
 ARG TORCH=torch==2.13.0
 # Passed to pip as it is. torch from the package index brings CUDA, some gigabytes, which the demo does not need.
 ARG PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-# As in the daemon's Dockerfile.
+# tini as in the daemon's Dockerfile; the compiler makes the compiled part of `client.log`, and stays in this stage.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends tini \
+    && apt-get install -y --no-install-recommends tini gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN python3 -m venv --without-pip /opt/trainer \
     && python3 -m pip --python /opt/trainer/bin/python install --no-cache-dir --disable-pip-version-check \
        ${PIP_ARGS} "${TORCH}" "scikit-learn>=1.4" "numpy>=1.26"
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY client client
 COPY telemetryd telemetryd
 RUN python3 -m pip --python /opt/trainer/bin/python install --no-cache-dir --disable-pip-version-check .

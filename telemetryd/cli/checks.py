@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from client import fastlog
 from client.amounts import format_bytes
 from client.journal.file_system import MEMORY_FILE_SYSTEMS, NETWORK_FILE_SYSTEMS, file_system
 from client.protocol import version as protocol
@@ -87,7 +88,8 @@ def python() -> Iterator[Finding]:
 def packages() -> Iterator[Finding]:
     """telemetryd, what a client needs, and what a daemon needs."""
     yield ok("telemetryd", f"{_version('telemetryd') or 'not installed, run from its source'}, protocol"
-                           f" {protocol.MAJOR}.{protocol.MINOR}")  # fmt: skip
+                           f" {protocol.MAJOR}.{protocol.MINOR},"
+                           f" log {'compiled' if fastlog.COMPILED else 'in Python'}")  # fmt: skip
     found = {name: _version(name) for name in (*BASE, *extras.DAEMON_EXTRA.values())}
     if lacking := [name for name in BASE if found[name] is None]:
         yield failure("client packages", f"without {', '.join(lacking)}", "pip install telemetryd")

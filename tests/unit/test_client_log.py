@@ -258,6 +258,6 @@ def test_the_number_of_key_sets_kept_for_the_summary_is_bounded() -> None:
     log, _ = history()
     for index in range(1000):
         log.log({f"key{index}": index})
-    assert len(log._slots) <= 64
+    assert len(log.slots) <= 64
     tree = log.read_summary()
     assert all(tree[f"key{index}"] == index for index in range(1000))

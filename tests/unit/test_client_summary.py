@@ -191,7 +191,7 @@ def test_the_mirror_keeps_no_row_that_has_been_read(pair: tuple[Run, RecordedRun
     run, _ = pair
     run.log({"a": 1})
     shown(run)
-    assert all(slot.body is None for slot in run._history._slots.values())
+    assert all(slot.body is None for slot in run._history.slots.values())
 
 
 def test_many_nested_rows_are_folded_in_between_and_bounded(pair: tuple[Run, RecordedRun]) -> None:

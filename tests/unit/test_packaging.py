@@ -127,7 +127,7 @@ def test_the_wheel_holds_every_file_of_the_two_packages_and_nothing_else(tmp_pat
         str(path.relative_to(ROOT))
         for package in ("client", "telemetryd")
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix not in (".pyc", ".c") and "__pycache__" not in path.parts
     }
     assert packed == source
     assert {"client/py.typed", "telemetryd/py.typed", "telemetryd/inbox/schema.sql"} <= packed

@@ -1,0 +1,75 @@
+"""The bases of the hot path's three classes: compiled where that could be built, else in Python, with the same names.
+
+    Counter   of steps.Steps                    next
+    Tail      of journal.writer.JournalWriter   busy, word, before, size, enter(memory), leave()
+    PlainLog  of history.History                plain, slots, steps, log(data, step=None, commit=None)
+
+The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it `log` is
+`log_any`. Both write the same bytes. TELEMETRYD_PURE_PYTHON=1, when the client is imported, takes the Python ones.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+PURE_VARIABLE = "TELEMETRYD_PURE_PYTHON"
+
+
+class _Counter:
+    """What numbers the rows."""
+
+    __slots__ = ("next",)
+
+    next: int
+
+
+class _Tail:
+    """Where the next record goes; the subclass keeps the fields."""
+
+    busy: bool
+    word: int
+    before: int
+    size: int
+
+    def enter(self, memory: Any) -> None:
+        """Nothing to hold: Python's stores go through the segment's own mapping."""
+
+    def leave(self) -> None:
+        """Nothing is held."""
+
+
+class _PlainLog:
+    """The state that a plain `log` call looks at."""
+
+    __slots__ = ("plain", "slots", "steps")
+
+    def __init__(self, steps: Any, tail: Any, encode: Any, rich: Any) -> None:
+        self.plain = True
+        self.slots: dict[Any, Any] = {}
+        self.steps = steps
+
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Log a row; see Run.log."""
+        self.log_any(data, step, commit)
+
+    def log_any(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """What the subclass does."""
+        raise NotImplementedError
+
+
+COMPILED = False
+if TYPE_CHECKING:
+    from client._fastlog import Counter as Counter
+    from client._fastlog import PlainLog as PlainLog
+    from client._fastlog import Tail as Tail
+else:
+    Counter, PlainLog, Tail = _Counter, _PlainLog, _Tail
+    if os.environ.get(PURE_VARIABLE, "") in ("", "0"):
+        try:
+            from client import _fastlog
+
+            Counter, PlainLog, Tail = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail
+            COMPILED = True
+        except ImportError:  # no compiler where it was installed, or another Python
+            pass
