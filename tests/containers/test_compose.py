@@ -126,6 +126,7 @@ def test_both_images_run_as_a_user_on_a_read_only_root_without_compiler_or_capab
         assert {f"org.opencontainers.image.{name}" for name in ("title", "version", "licenses")} <= found.keys()
     for module in ("wandb", "psutil", "pynvml"):
         assert job.sh("trainer", f"python -c 'import {module}' 2>&1", check=False).endswith(f"'{module}'")
+    assert job.sh("trainer", "python -c 'import client.fastlog as f; print(f.COMPILED)'") == "True"
     assert job.sh("trainer", "ls /sys/class/net") == "lo"
 
 
