@@ -74,6 +74,10 @@ class Judge:
             throttled = values.get("container_cpu_throttled_percent")
             found.append(self._level("cpu_throttled", subject, scope, throttled, time_ns,
                                      "the CPU quota stops the container in {:.0f} % of all periods"))  # fmt: skip
+            if "container_memory_used_bytes" in values and "container_memory_limit_bytes" not in values:
+                found.append(self._lifted("container_memory", subject, scope, time_ns, "memory limit"))
+            if "container_cpu_percent" in values and "container_cpu_limit_cores" not in values:
+                found.append(self._lifted("cpu_throttled", subject, scope, time_ns, "CPU quota"))
         for name, value in values.items():
             if name.startswith("disk_used_percent["):
                 path = name[len("disk_used_percent[") : -1]
@@ -145,6 +149,13 @@ class Judge:
         if begins is None:
             return None
         return Finding(rule, subject, scope, begins, time_ns, message.format(value), value)
+
+    def _lifted(self, rule: str, subject: str, scope: str, time_ns: int, what: str) -> Finding | None:
+        """A limit is there no more, and so there is no value that could fall."""
+        level = self._levels.pop((rule, subject), None)
+        if level is None or not level.over:
+            return None
+        return Finding(rule, subject, scope, False, time_ns, f"the container has no {what} any more")
 
     def _count(self, uuid: str, scope: str, name: str, what: str, value: float, time_ns: int) -> Finding | None:
         """A count that has risen; what there was before the first look is the card's past."""

@@ -103,6 +103,22 @@ def test_each_rule_begins_once_when_it_has_lasted_and_ends_once(
     assert feed(judge(), scope, metric, [good, bad] * 2 + [good] * 300) == [] or not lasting
 
 
+@pytest.mark.parametrize(
+    ("rule", "usage", "limit", "share"),
+    [
+        ("container_memory", "container_memory_used_bytes", "container_memory_limit_bytes", "container_memory_percent"),
+        ("cpu_throttled", "container_cpu_percent", "container_cpu_limit_cores", "container_cpu_throttled_percent"),
+    ],
+)
+def test_a_limit_that_is_lifted_ends_the_episode(rule: str, usage: str, limit: str, share: str) -> None:
+    judged, found = judge(), []
+    for second in range(200):
+        limited = {limit: 1.0, share: 99.0} if second < 150 else {}
+        found += judged.feed("run:1", {usage: 5.0, **limited}, int((1e6 + second) * 1e9))
+    assert [(one.rule, one.begins) for one in found] == [(rule, True), (rule, False)]
+    assert "any more" in found[1].message
+
+
 def test_several_paths_on_one_disk_are_one_subject() -> None:
     judged = Judge(limits_of(""), lambda scope, path: "disk 8:1" if path != "/dev/shm" else path)
     values = {"disk_used_percent[/]": 99.0, "disk_used_percent[/data]": 99.0, "disk_used_percent[/dev/shm]": 97.0}
