@@ -131,7 +131,8 @@ PROCESS = _metrics(
 
 CONTAINER = _metrics(
     "container",
-    ("container_cpu_limit_cores", "cores", "container.cpu.limitCores", "cpu.max; cpu.cfs_quota_us, the lowest of the cgroup and those above it",
+    ("container_cpu_limit_cores", "cores", "container.cpu.limitCores",
+     "cpu.max; cpu.cfs_quota_us, the lowest of the cgroup and those above it",
      "cores that the cgroup may use", _G, False),
     ("container_cpu_percent", "percent", "container.cpu.percent", "cpu.stat; cpuacct.usage",
      "CPU time of the cgroup; 100 is one core", _G, False),
@@ -148,8 +149,8 @@ CONTAINER = _metrics(
      "memory.max; memory.limit_in_bytes, the lowest of the cgroup and those above it", "memory that it may use", _G,
      True),
     ("container_memory_percent", "percent", "container.memory.percent",
-     "working set and limit of the cgroup, or of that above it which is nearest to its limit", "working set, of the limit",
-     _G, True),
+     "working set and limit of the cgroup, or of that above it which is nearest to its limit",
+     "working set, of the limit", _G, True),
     ("container_memory_limit_hits", "times", "container.memory.limitHits", "memory.events max; memory.failcnt",
      "times that the limit was reached", _C, False),
     ("container_memory_ooms", "times", "container.memory.ooms", "memory.events oom",
