@@ -21,6 +21,8 @@ from telemetryd.supervision.watched import Watched
 
 RULE = BY_NAME["no_progress"]
 FOLDER = "telemetryd/no-progress"
+PIDS_NAMED = 8
+"""A node's ranks, mostly: more would make the advice unreadable."""
 
 
 class Stalls:
@@ -109,12 +111,15 @@ class Stalls:
         message = f"nothing was logged or printed for {format_duration(stall.still_s(now_s))}, and {idle}"
         if place := look.place():
             message += f"; the main thread is in {place}"
-        event = Event(time.time_ns(), RULE.name, message, look.missing)
-        files = {}
+        at_ns, advice, files = time.time_ns(), look.missing, {}
         if look.taken:
             self._stacks[run_id] = look.text()
-            when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(event.time_ns / 1e9))
-            files[f"{FOLDER}/{when}-stacks.txt"] = look.text().encode("utf-8", "replace")
+            path = f"{FOLDER}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at_ns / 1e9))}-stacks.txt"
+            files[path] = look.text().encode("utf-8", "replace")
+            pids = ", ".join(str(process.pid) for process in self._watched[run_id].target.processes[:PIDS_NAMED])
+            where = f"the stacks of all threads are in the run's files, {path}; `py-spy dump --pid PID` shows them anew"
+            advice = "; ".join(part for part in (f"{where} (PID: {pids})", look.missing) if part)
+        event = Event(at_ns, RULE.name, message, advice)
         self._teller.raised(RULE, str(run_id), event, self._concerned(run_id), lasts=True, files=files)
 
     def close(self) -> None:
