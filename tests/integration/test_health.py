@@ -79,6 +79,8 @@ def test_a_segmentation_fault_is_told_by_its_name_and_leaves_a_post_mortem(machi
     assert str(training.pid) in event["message"]
     assert (event["run"], event["rank"], event["fatal"]) == ("/p/r1", 0, True)
     files = machine.post_mortem()
+    (folder,) = machine.runs_dir.glob("wandb/*run-*/files/telemetryd/post-mortem/*")
+    assert event["advice"].endswith(f"what came before is in the run's files, telemetryd/post-mortem/{folder.name}")
     report = json.loads(files["report.json"])
     assert (report["cause"], report["signal"], report["pid"]) == ("segfault", signal.SIGSEGV, training.pid)
     assert "the last line" in files["console.txt"]
@@ -147,6 +149,8 @@ def test_a_deadlock_of_two_threads_is_told_with_their_stacks(machine: Machine) -
     wait_until(lambda: machine.summary().get("no_progress/active"), 30, "the summary")
     pattern = "wandb/*run-*/files/telemetryd/no-progress/*-stacks.txt"
     (stacks,) = wait_until(lambda: list(machine.runs_dir.glob(pattern)), 30, machine.told)
+    assert f"the run's files, telemetryd/no-progress/{stacks.name};" in event["advice"]
+    assert str(machine.trainings[0].pid) in event["advice"]
     text = stacks.read_text()
     assert "main_waits" in text
     assert "loader_waits" in text
@@ -220,6 +224,9 @@ def test_gpu_faults_of_every_kind_are_told_once_with_gpu_and_rank(machine: Machi
     wait_until(lambda: "gpu_lost" in machine.active(), 30, machine.told)
     driver.set("1.lost", 0)
     machine.wait_cleared("gpu_lost")
+    assert machine.daemon is not None
+    for rule in ("gpu_memory", "gpu_throttled", "gpu_power_capped", "xid", "ecc", "gpu_lost"):
+        assert f"health_raised rule={rule} message=" in machine.daemon.err()
     machine.end()
     training.wait(30)
     machine.wait_finished()

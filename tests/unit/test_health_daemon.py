@@ -198,11 +198,17 @@ def test_a_run_is_told_behind_what_is_stored_and_only_while_it_is_open(inbox: In
     teller.cleared(rule, "disk 8:1", "room", [Concerned(run_id, "//r")])
     assert events.active() == []
     assert (counters["health_raised"], counters["health_cleared"], counters["health_alerts"]) == (1, 1, 1)
+    quiet = Teller(inbox, events, counters, lambda run: 41, woken.update, alerts=False, alert_wait_s=60.0)
+    quiet.raised(rule, "disk 8:1", Event(10**18, "disk", "full again"), [Concerned(run_id, "//r")], lasts=False)
+    with InboxReader(inbox.path) as reader:
+        *_, batch = reader.batches(run_id, 0, 10, 1 << 20)
+    assert [type(record) for record, _ in feed.decoded(batch, feed.Losses())] == [Summary]
+    assert counters["health_alerts"] == 1
     with inbox.transaction():
         inbox.database.execute("UPDATE runs SET state = 'closing'")
     assert not teller.save(run_id, {"c": b""})
     assert counters["health_untold"] == 1
-    assert events.raised()["disk"] == 1
+    assert events.raised()["disk"] == 2
 
 
 def test_the_last_output_is_remembered_within_its_bound_and_by_the_clock() -> None:
