@@ -7,12 +7,13 @@ samples of GPUs and CPU ─┴─► Stall ──it begins──► py-spy ─�
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from telemetryd.health.events import Event
 from telemetryd.health.stall import Stall
 from telemetryd.inbox.progress import Progress
 from telemetryd.sampling.messages import Reading
+from telemetryd.sampling.processes import read_stat
 from telemetryd.settings.rules import BY_NAME, Limit
 from telemetryd.settings.values import format_duration
 from telemetryd.supervision.stacks import Stacks
@@ -23,6 +24,20 @@ RULE = BY_NAME["no_progress"]
 FOLDER = "telemetryd/no-progress"
 PIDS_NAMED = 8
 """A node's ranks, mostly: more would make the advice unreadable."""
+
+
+def held_up(pids: Sequence[int]) -> tuple[str, str]:
+    """What the kernel says that the first process which cannot run waits for, and what to do; "" where all can run."""
+    for pid in pids:
+        stat = read_stat(pid)
+        if stat is not None and stat.state in "Tt":
+            return f"process {pid} is stopped, by a signal or a debugger", f"`kill -CONT {pid}` lets it go on"
+        if stat is not None and stat.state == "D":
+            return (
+                f"process {pid} waits in the kernel (D state)",
+                "look at its disk, network file system or driver: dmesg",
+            )
+    return "", ""
 
 
 class Stalls:
@@ -109,6 +124,10 @@ class Stalls:
         stall = self._stalls[run_id]
         idle = "its GPUs spin without touching their memory" if stall.spinning else "CPU and GPUs are idle"
         message = f"nothing was logged or printed for {format_duration(stall.still_s(now_s))}, and {idle}"
+        pids = [process.pid for process in self._watched[run_id].target.processes]
+        held, what_to_do = held_up(pids)
+        if held:
+            message += f"; {held}"
         if place := look.place():
             message += f"; the main thread is in {place}"
         at_ns, advice, files = time.time_ns(), look.missing, {}
@@ -116,10 +135,10 @@ class Stalls:
             self._stacks[run_id] = look.text()
             path = f"{FOLDER}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at_ns / 1e9))}-stacks.txt"
             files[path] = look.text().encode("utf-8", "replace")
-            pids = ", ".join(str(process.pid) for process in self._watched[run_id].target.processes[:PIDS_NAMED])
+            named = ", ".join(map(str, pids[:PIDS_NAMED]))
             where = f"the stacks of all threads are in the run's files, {path}; `py-spy dump --pid PID` shows them anew"
-            advice = "; ".join(part for part in (f"{where} (PID: {pids})", look.missing) if part)
-        event = Event(at_ns, RULE.name, message, advice)
+            advice = "; ".join(part for part in (f"{where} (PID: {named})", look.missing) if part)
+        event = Event(at_ns, RULE.name, message, "; ".join(part for part in (what_to_do, advice) if part))
         self._teller.raised(RULE, str(run_id), event, self._concerned(run_id), lasts=True, files=files)
 
     def close(self) -> None:

@@ -37,9 +37,10 @@ from telemetryd.supervision.exits import Exits, KernelLog
 from telemetryd.supervision.graves import is_crash
 from telemetryd.supervision.post_mortem import Crash
 from telemetryd.supervision.stacks import NOT_ALLOWED, NOT_INSTALLED, Stacks, find_py_spy
+from telemetryd.supervision.stalls import held_up
 from telemetryd.supervision.teller import Concerned, Teller
 from telemetryd.supervision.watched import Watched
-from tests.support.processes import wait_until
+from tests.support.processes import state, wait_until
 from tests.support.requirements import require
 
 WAITS = "import sys; print('up', flush=True); sys.stdin.read(); "
@@ -158,6 +159,21 @@ def test_what_py_spy_lacks_is_said_clearly(tmp_path: Path) -> None:
     absent = Stacks([("rank 0", os.getpid())], 0.0, str(tmp_path / "absent"))
     assert absent.done(0.0)
     assert "cannot be started" in absent.missing
+
+
+def test_a_stopped_process_is_told_with_how_it_goes_on() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert held_up([os.getpid(), process.pid]) == ("", "")
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: state(process.pid) == "T", 10, "a stopped process")
+        words, advice = held_up([os.getpid(), process.pid])
+        assert words.startswith(f"process {process.pid} is stopped")
+        assert f"kill -CONT {process.pid}" in advice
+    finally:
+        process.kill()
+        process.communicate()
+    assert held_up([process.pid]) == ("", "")
 
 
 def test_without_py_spy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
