@@ -109,7 +109,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "cpu_throttled", "The container's CPU quota stops training",
         "scheduler periods in which its quota, or that of a group above, stopped the training's control group",
-        "`container`", PERCENT, 25.0, 10.0, 60.0, 15.0,
+        "`container`", PERCENT, 25.0, 10.0, 60.0, 25.0,
         advice="raise the CPU limit, or start fewer data loader workers and threads",
     ),
     Rule(

@@ -120,6 +120,7 @@ def run(folder: Path, driver: FakeDriver, group: ControlGroup | None, seconds: f
         world.start_daemon("--health", "loss_not_finite=on")
         with _training(world, group, (str(end), str(evaluation), str(shared))) as training:
             world.wait_delivering(120)
+            wait_until(lambda: _is_sampled(world), 60, world.worker_logs, poll_s=0.1)
             if group is not None:
                 group.limit_cpu(QUOTA_CORES)
             before, began_s = _usage(world), time.monotonic()
@@ -139,6 +140,13 @@ def run(folder: Path, driver: FakeDriver, group: ControlGroup | None, seconds: f
         shared.unlink(missing_ok=True)
         world.close()
     return found
+
+
+def _is_sampled(world: World) -> bool:
+    """Whether there are samples of the host, of both cards and of the training's processes."""
+    status = world.status()
+    cards = [card for card in status["machine"]["gpus"] if card["values"]]
+    return bool(status["machine"]["host"] and len(cards) == GPUS and status["runs"][0].get("machine"))
 
 
 @contextlib.contextmanager
