@@ -169,7 +169,9 @@ def main() -> int:
     if given.write:
         text = given.write.read_text(encoding="utf-8")
         where = (
-            f"Measured for {given.seconds:.0f} s each on {os.cpu_count()} cores, Python {platform.python_version()}."
+            f"Measured on {time.strftime('%-d %B %Y', time.gmtime())} for {given.seconds:.0f} s each on {os.cpu_count()}"
+            f" cores, Python {platform.python_version()}, at a load average of {os.getloadavg()[2]:.0f} by other work,"
+            " which makes CPU times longer and uneven."
         )
         given.write.write_text(marked.renewed(text, BEGIN, END, f"{shown}\n\n{where}"), encoding="utf-8")
     return 0
