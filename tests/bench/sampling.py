@@ -171,8 +171,8 @@ def main() -> int:
         when, load = time.strftime("%-d %B %Y", time.gmtime()), os.getloadavg()[2]
         where = (
             f"Measured on {when} for {given.seconds:.0f} s each on {os.cpu_count()} cores, Python"
-            f" {platform.python_version()}, at a load average of {load:.0f} by other work, which makes CPU times longer and"
-            " uneven."
+            f" {platform.python_version()}, at a load average of {load:.0f} by other work, which makes CPU times longer"
+            " and uneven."
         )
         given.write.write_text(marked.renewed(text, BEGIN, END, f"{shown}\n\n{where}"), encoding="utf-8")
     return 0
