@@ -115,7 +115,8 @@ def _runs(console: Console, answer: dict[str, Any]) -> None:
 
 def _rank_words(ranks: dict[str, Any]) -> str:
     """One line on a distributed run's ranks: how many, which are missing, which is slow."""
-    words = [f"{ranks.get('world_size', '?')} ranks"]
+    world_size = ranks.get("world_size", "?")
+    words = [f"{world_size} rank" + ("s" if world_size != 1 else "")]
     if missing := ranks.get("missing"):
         words.append(f"without {', '.join(map(str, missing[:8]))}" + (" …" if len(missing) > 8 else ""))
     if (slowest := ranks.get("slowest")) is not None:

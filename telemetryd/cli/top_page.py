@@ -1,7 +1,7 @@
 """One frame of `telemetryd top`: an answer to `status` as a person watches it. Pure; the size of the screen is given.
 
-From above: the daemon, runs with their newest values, GPUs, the host and the training's processes, events. What does
-not fit is left out from below: events first, then finished runs.
+From above: the daemon, runs with their newest values, GPUs, the host and the training's processes, what is amiss and
+what to do about it, events. What does not fit is left out: events first, then advice, then finished runs.
 """
 
 from __future__ import annotations
@@ -44,12 +44,16 @@ def frame(
     answer = now.answer
     rates = _Rates(now, before, renewed)
     head = _head(answer, clock_s)
-    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), [*_host(answer, rates), *_amiss(answer, clock_s)]
+    gpus, host = _gpus(answer, narrow=columns < TOP_WIDE_COLUMNS), _host(answer, rates)
+    runs = len(answer.get("runs") or [])
+    advised = [*host, *_amiss(answer, clock_s, advised=True)]
+    fits = not rows or rows - 4 - _height(gpus) - _height(advised) >= runs
+    host = advised if fits else [*host, *_amiss(answer, clock_s, advised=False)]
     events = _events(answer.get("events") or [], clock_s)
     if not rows:
         return Group(head, "", _runs(answer, rates, None), *_spaced(gpus), *_spaced(host), *_spaced(events))
     room = rows - 3 - _height(gpus) - _height(host)
-    shown = max(1, min(len(answer.get("runs") or []), room - 1))
+    shown = max(1, min(runs, room - 1))
     parts: list[RenderableType] = [head, "", _runs(answer, rates, shown), *_spaced(gpus), *_spaced(host)]
     left = room - shown - 2
     return Group(*parts, *_spaced(events[-left:] if left > 0 else []))
@@ -291,8 +295,8 @@ def _tree(run: Answer, values: Mapping[str, float]) -> str:
     return "  ".join(words)
 
 
-def _amiss(answer: Answer, clock_s: float) -> list[RenderableType]:
-    """What health rules have found and is not over."""
+def _amiss(answer: Answer, clock_s: float, *, advised: bool) -> list[RenderableType]:
+    """What health rules have found and is not over; with a line each of what to do about it."""
     lines: list[RenderableType] = []
     for found in ((answer.get("health") or {}).get("active") or [])[-TOP_AMISS:]:
         lasts = format_duration(clock_s - int(found.get("time_ns", 0)) / 1e9)
@@ -302,6 +306,8 @@ def _amiss(answer: Answer, clock_s: float) -> list[RenderableType]:
                 f"  [dim]for {lasts}  {escape(str(found.get('run') or ''))}[/]"
             )
         )
+        if advised and (advice := found.get("advice")):
+            lines.append(_line(f"  [dim]→[/] {escape(str(advice))}"))
     return lines
 
 

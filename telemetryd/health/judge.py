@@ -14,6 +14,7 @@ from typing import Any
 
 from telemetryd.health.level import Burst, Level, Share
 from telemetryd.settings.rules import Limit
+from telemetryd.settings.values import format_duration
 
 SHARED_MEMORY = "/dev/shm"
 THROTTLED_BITS = {3: "the hardware's protection", 5: "heat", 6: "heat (hardware)", 7: "the power supply"}
@@ -74,6 +75,10 @@ class Judge:
             throttled = values.get("container_cpu_throttled_percent")
             found.append(self._level("cpu_throttled", subject, scope, throttled, time_ns,
                                      "the CPU quota stops the container in {:.0f} % of all periods"))  # fmt: skip
+            if "container_memory_used_bytes" in values and "container_memory_limit_bytes" not in values:
+                found.append(self._lifted("container_memory", subject, scope, time_ns, "memory limit"))
+            if "container_cpu_percent" in values and "container_cpu_limit_cores" not in values:
+                found.append(self._lifted("cpu_throttled", subject, scope, time_ns, "CPU quota"))
         for name, value in values.items():
             if name.startswith("disk_used_percent["):
                 path = name[len("disk_used_percent[") : -1]
@@ -113,13 +118,14 @@ class Judge:
             slow = self._share("gpu_throttled", uuid, bool(why), time_ns)
             found.append(self._level("gpu_throttled", uuid, scope, slow, time_ns,
                                      f"{', '.join(why) or 'heat or power'} lowered the GPU's clocks in {{:.0f}} % of"
-                                     " the last while"))  # fmt: skip
+                                     f" the last {self._window('gpu_throttled')}"))  # fmt: skip
             clock, highest = values.get("gpu_sm_clock_mhz"), self._clock_max[uuid]
             low = clock is not None and bool(highest) and clock < CAPPED_CLOCK_SHARE * highest
             capped = self._share("gpu_power_capped", uuid, bool(bits >> POWER_CAP_BIT & 1) and low, time_ns)
             at = f" (now {clock:.0f} of {highest:.0f} MHz)" if clock is not None else ""
             found.append(self._level("gpu_power_capped", uuid, scope, capped, time_ns,
-                                     f"the power limit held the GPU's clock far down in {{:.0f}} % of the last while{at}"))  # fmt: skip # noqa: E501
+                                     "the power limit held the GPU's clock far down in {:.0f} % of the last"
+                                     f" {self._window('gpu_power_capped')}{at}"))  # fmt: skip
         for name, what in ECC_COUNTS.items():
             if name in values:
                 found.append(self._count(uuid, scope, name, what, values[name], time_ns))
@@ -131,6 +137,10 @@ class Judge:
             return None
         share = self._shares.setdefault((rule, subject), Share(limit.lasting_s))
         return share.feed(held, time_ns / 1e9)
+
+    def _window(self, rule: str) -> str:
+        limit = self._limits.get(rule)
+        return format_duration(limit.lasting_s) if limit is not None else ""
 
     def _level(
         self, rule: str, subject: str, scope: str, value: float | None, time_ns: int, message: str
@@ -145,6 +155,13 @@ class Judge:
         if begins is None:
             return None
         return Finding(rule, subject, scope, begins, time_ns, message.format(value), value)
+
+    def _lifted(self, rule: str, subject: str, scope: str, time_ns: int, what: str) -> Finding | None:
+        """A limit is there no more, and so there is no value that could fall."""
+        level = self._levels.pop((rule, subject), None)
+        if level is None or not level.over:
+            return None
+        return Finding(rule, subject, scope, False, time_ns, f"the container has no {what} any more")
 
     def _count(self, uuid: str, scope: str, name: str, what: str, value: float, time_ns: int) -> Finding | None:
         """A count that has risen; what there was before the first look is the card's past."""

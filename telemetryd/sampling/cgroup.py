@@ -3,6 +3,9 @@
 Where it lies: /proc/PID/cgroup names a path for each hierarchy, relative to our own cgroup namespace, and
 /proc/self/mountinfo says where the hierarchies are mounted. Where that leads nowhere, because the process has a cgroup
 namespace of its own, its own view is taken: /proc/PID/root/sys/fs/cgroup. What a kernel does not tell is absent.
+
+Limits of groups above hold for a process as well, and are shared with what else is in them (the tasks of a Slurm step,
+the containers of a pod): of all limits that can be seen, the one that is nearest to being reached is told.
 """
 
 from __future__ import annotations
@@ -27,14 +30,15 @@ class CgroupReader:
     def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
         self._pid = pid
         self._proc = proc
-        self._periods: tuple[int, int] | None = None
+        self._periods: dict[Path, tuple[int, int]] = {}
+        """(periods, those in which it was stopped) of each group with a quota, at the reading before."""
         self._cpu: tuple[float, float] | None = None
         self._groups: list[str] = []
         self._found: dict[str, Path] = {}
 
     def read(self, now_s: float, *, whole: bool) -> dict[str, float]:
         """Values by metric; without `whole` only memory."""
-        folders = self._folders()
+        folders = self.folders()
         values: dict[str, float | None] = {}
         unified = folders.get("")
         if unified is not None and (unified / "memory.current").exists():
@@ -45,18 +49,15 @@ class CgroupReader:
             values |= self._cpu_values(folders, now_s)
             values |= _processes(folders)
             values |= pressure(unified, "container_pressure", ".pressure") if unified is not None else {}
-        known = {name: float(value) for name, value in values.items() if value is not None}
-        limit = known.get("container_memory_limit_bytes")
-        if limit and (working := known.get("container_memory_working_bytes")) is not None:
-            known["container_memory_percent"] = 100.0 * working / limit
-        return known
+        return {name: float(value) for name, value in values.items() if value is not None}
 
-    def _folders(self) -> dict[str, Path]:
+    def folders(self) -> dict[str, Path]:
         """Where each hierarchy's files of the process are: by controller, "" for version 2. Found anew when the process
         was moved to another group."""
         lines = _lines(self._proc / str(self._pid) / "cgroup")
         if lines != self._groups:
             self._groups, self._found = lines, self._find_folders(lines)
+            self._cpu = None
         return self._found
 
     def _find_folders(self, lines: list[str]) -> dict[str, Path]:
@@ -80,74 +81,42 @@ class CgroupReader:
     def _cpu_values(self, folders: dict[str, Path], now_s: float) -> dict[str, float | None]:
         unified = folders.get("")
         if unified is not None and (unified / "cpu.stat").exists() and (unified / "cpu.max").exists():
-            stat = _table(unified / "cpu.stat")
-            quota, period = _cpu_max(unified)
-            used_s = stat["usage_usec"] / 1e6 if "usage_usec" in stat else None
-            throttled_s = stat["throttled_usec"] / 1e6 if "throttled_usec" in stat else None
+            usage = _table(unified / "cpu.stat").get("usage_usec")
+            used_s = usage / 1e6 if usage is not None else None
+            quotas = _quotas_v2(unified)
         else:
             cpu, account = folders.get("cpu"), folders.get("cpuacct")
             if cpu is None:
                 return {}
-            stat = _table(cpu / "cpu.stat")
-            quota, period = _number(cpu / "cpu.cfs_quota_us"), _number(cpu / "cpu.cfs_period_us")
             usage = _number(account / "cpuacct.usage") if account is not None else None
             used_s = usage / 1e9 if usage is not None else None
-            throttled_s = stat["throttled_time"] / 1e9 if "throttled_time" in stat else None
-        limited = quota is not None and quota > 0 and bool(period)
-        values: dict[str, float | None] = {
-            "container_cpu_limit_cores": quota / period if limited and quota and period else None,
-            "container_cpu_throttled_seconds": throttled_s if limited else None,
-        }
-        if limited and "nr_periods" in stat:
-            now = (stat["nr_periods"], stat.get("nr_throttled", 0))
-            if self._periods is not None:
-                periods = now[0] - self._periods[0]
-                values["container_cpu_throttled_percent"] = (
-                    100.0 * (now[1] - self._periods[1]) / periods if periods > 0 else 0.0
-                )
-            self._periods = now
+            quotas = _quotas_v1(cpu)
+        values: dict[str, float | None] = {}
+        if quotas:
+            values["container_cpu_limit_cores"] = min(quotas.values())
+            values |= self._throttling(list(quotas))
         if used_s is not None:
             if self._cpu is not None and now_s > self._cpu[0]:
                 values["container_cpu_percent"] = max(0.0, 100.0 * (used_s - self._cpu[1]) / (now_s - self._cpu[0]))
             self._cpu = (now_s, used_s)
         return values
 
-
-class OomKills:
-    """How many processes of one process's control group the kernel has killed for want of memory. Can be read after the
-    process is gone, while its group is there."""
-
-    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
-        """Opens the count; where there is none it is never told."""
-        folders = CgroupReader(pid, proc)._folders()
-        unified, memory = folders.get(""), folders.get("memory")
-        files = [
-            folder / name for folder, name in ((unified, "memory.events"), (memory, "memory.oom_control")) if folder
-        ]
-        self._fd = -1
-        for file in files:
-            try:
-                self._fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-                break
-            except OSError:
-                continue
-
-    def read(self) -> int | None:
-        """The count, None where it cannot be told."""
-        if self._fd < 0:
-            return None
-        try:
-            text = os.pread(self._fd, 4096, 0).decode("ascii", "replace")
-        except OSError:  # the group was removed
-            return None
-        counts = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
-        return int(counts["oom_kill"]) if counts.get("oom_kill", "").isdigit() else None
-
-    def close(self) -> None:
-        """Close the count."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _throttling(self, groups: list[Path]) -> dict[str, float | None]:
+        """Of the group whose quota stops it most; the share of periods is that since the reading before."""
+        stats = {group: _table(group / "cpu.stat") for group in groups}
+        now = {group: (stat["nr_periods"], stat.get("nr_throttled", 0)) for group, stat in stats.items()
+               if "nr_periods" in stat}  # fmt: skip
+        shares = []
+        for group in now.keys() & self._periods.keys():
+            periods, stopped = (after - before for after, before in zip(now[group], self._periods[group], strict=True))
+            shares.append(100.0 * stopped / periods if periods > 0 else 0.0)
+        self._periods = now
+        seconds = [stat["throttled_usec"] / 1e6 for stat in stats.values() if "throttled_usec" in stat]
+        seconds += [stat["throttled_time"] / 1e9 for stat in stats.values() if "throttled_time" in stat]
+        return {
+            "container_cpu_throttled_percent": max(shares, default=None),
+            "container_cpu_throttled_seconds": max(seconds, default=None),
+        }
 
 
 def pressure(folder: Path, prefix: str, suffix: str = "") -> dict[str, float | None]:
@@ -165,30 +134,57 @@ def pressure(folder: Path, prefix: str, suffix: str = "") -> dict[str, float | N
 
 def _memory_v2(folder: Path) -> dict[str, float | None]:
     events = _table(folder / "memory.events")
-    used = _number(folder / "memory.current")
-    idle = _table(folder / "memory.stat").get("inactive_file", 0)
+    limits = {group: _number(group / "memory.max") for group in _levels(folder, "memory.max")}
+    shares = [
+        100.0 * working / limit
+        for group, limit in limits.items()
+        if limit and (working := _working_v2(group)) is not None
+    ]
     return {
-        "container_memory_used_bytes": used,
-        "container_memory_working_bytes": max(0, used - idle) if used is not None else None,
-        "container_memory_limit_bytes": _lowest(folder, "memory.max"),
+        "container_memory_used_bytes": _number(folder / "memory.current"),
+        "container_memory_working_bytes": _working_v2(folder),
+        "container_memory_limit_bytes": min((limit for limit in limits.values() if limit is not None), default=None),
+        "container_memory_percent": max(shares, default=None),
         "container_memory_limit_hits": events.get("max"),
         "container_memory_ooms": events.get("oom"),
         "container_memory_oom_kills": events.get("oom_kill"),
     }
 
 
+def _working_v2(folder: Path) -> int | None:
+    used = _number(folder / "memory.current")
+    idle = _table(folder / "memory.stat").get("inactive_file", 0)
+    return max(0, used - idle) if used is not None else None
+
+
 def _memory_v1(folder: Path) -> dict[str, float | None]:
-    used, stat = _number(folder / "memory.usage_in_bytes"), _table(folder / "memory.stat")
-    idle = stat.get("total_inactive_file", stat.get("inactive_file", 0))
-    limits = [_number(folder / "memory.limit_in_bytes"), stat.get("hierarchical_memory_limit")]
-    known = [limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES]
+    limits: dict[Path, int] = {}
+    for group in _levels(folder, "memory.limit_in_bytes"):
+        limit = _number(group / "memory.limit_in_bytes")
+        if limit is not None and limit < _UNLIMITED_BYTES:
+            limits[group] = limit
+    of_all = _table(folder / "memory.stat").get("hierarchical_memory_limit", _UNLIMITED_BYTES)
+    if of_all < min(limits.values(), default=_UNLIMITED_BYTES):  # of a group that cannot be seen from here
+        limits[folder] = of_all
+    shares = [
+        100.0 * working / limit
+        for group, limit in limits.items()
+        if limit and (working := _working_v1(group)) is not None
+    ]
     return {
-        "container_memory_used_bytes": used,
-        "container_memory_working_bytes": max(0, used - idle) if used is not None else None,
-        "container_memory_limit_bytes": min(known) if known else None,
+        "container_memory_used_bytes": _number(folder / "memory.usage_in_bytes"),
+        "container_memory_working_bytes": _working_v1(folder),
+        "container_memory_limit_bytes": min(limits.values(), default=None),
+        "container_memory_percent": max(shares, default=None),
         "container_memory_limit_hits": _number(folder / "memory.failcnt"),
         "container_memory_oom_kills": _table(folder / "memory.oom_control").get("oom_kill"),
     }
+
+
+def _working_v1(folder: Path) -> int | None:
+    used, stat = _number(folder / "memory.usage_in_bytes"), _table(folder / "memory.stat")
+    idle = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+    return max(0, used - idle) if used is not None else None
 
 
 def _processes(folders: dict[str, Path]) -> dict[str, float | None]:
@@ -202,28 +198,32 @@ def _processes(folders: dict[str, Path]) -> dict[str, float | None]:
     return {}
 
 
-def _lowest(folder: Path, name: str) -> int | None:
-    """The lowest limit of the group and of those above it that can be seen."""
-    found: list[int] = []
-    while (folder / "cgroup.controllers").exists():
-        limit = _number(folder / name)
-        if limit is not None:
-            found.append(limit)
+def _levels(folder: Path, name: str) -> list[Path]:
+    """The group and those above it that can be seen and have this file."""
+    found: list[Path] = []
+    while (folder / name).exists():
+        found.append(folder)
         folder = folder.parent
-    return min(found) if found else None
+    return found
 
 
-def _cpu_max(folder: Path) -> tuple[int | None, int | None]:
-    """(quota, period) in microseconds of the group, or of the tightest above it."""
-    best: tuple[int | None, int | None] = (None, None)
-    while (folder / "cgroup.controllers").exists():
-        words = " ".join(_lines(folder / "cpu.max")).split()
+def _quotas_v2(folder: Path) -> dict[Path, float]:
+    """Cores of the group, and of those above it, that have a quota."""
+    found: dict[Path, float] = {}
+    for group in _levels(folder, "cpu.max"):
+        words = " ".join(_lines(group / "cpu.max")).split()
         if len(words) == 2 and words[0] != "max":
-            quota, period = int(words[0]), int(words[1])
-            if best[0] is None or best[1] is None or quota / period < best[0] / best[1]:
-                best = (quota, period)
-        folder = folder.parent
-    return best
+            found[group] = int(words[0]) / int(words[1])
+    return found
+
+
+def _quotas_v1(folder: Path) -> dict[Path, float]:
+    found: dict[Path, float] = {}
+    for group in _levels(folder, "cpu.cfs_quota_us"):
+        quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+        if quota is not None and quota > 0 and period:
+            found[group] = quota / period
+    return found
 
 
 def _mounts(proc: Path) -> dict[str, _Mount]:

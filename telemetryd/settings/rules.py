@@ -93,8 +93,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "container_memory", "The container's memory is nearly full",
-        "working set of the training's control group, of its limit", "the 1 Hz samples of the run", PERCENT, 95.0, 90.0,
-        5.0, 5.0, advice="the kernel kills a process when the limit is reached: raise it, or use less",
+        "working set of the training's control group, of its limit; or of a group above it",
+        "the 1 Hz samples of the run", PERCENT, 95.0, 90.0, 5.0, 5.0,
+        advice="the kernel kills a process when the limit is reached: raise it, or use less",
     ),
     Rule(
         "shared_memory", "/dev/shm is nearly full", "space used of the training's /dev/shm", "`disk`", PERCENT, 95.0,
@@ -107,8 +108,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "cpu_throttled", "The container's CPU quota stops training",
-        "scheduler periods in which the quota stopped the training's control group", "`container`", PERCENT, 25.0, 10.0,
-        60.0, 15.0, advice="raise the CPU limit, or start fewer data loader workers and threads",
+        "scheduler periods in which its quota, or that of a group above, stopped the training's control group",
+        "`container`", PERCENT, 25.0, 10.0, 60.0, 25.0,
+        advice="raise the CPU limit, or start fewer data loader workers and threads",
     ),
     Rule(
         "loss_not_finite", "The loss is not finite", "a metric of this name, `*` matching anything, is NaN or infinite",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from telemetryd.health.exit_cause import Evidence
 from telemetryd.limits import OOM_COUNT_AGE_S
-from telemetryd.sampling.cgroup import OomKills
+from telemetryd.sampling.oom_kills import OomKills
 from telemetryd.supervision import leftovers
 from telemetryd.supervision.leftovers import Process
 

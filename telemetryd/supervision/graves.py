@@ -175,6 +175,9 @@ class Graves:
         files = self._files(departed, hello, cause, death, event)
         if files:
             self._counters.add("post_mortems")
+            folder = next(iter(files)).rpartition("/")[0]
+            found = f"what came before is in the run's files, {folder}"
+            event = replace(event, advice=f"{event.advice}; {found}" if event.advice else found)
         concerned = Concerned(departed.run_id, departed.key, hello.rank)
         if self._told:
             self._teller.raised(RULE, departed.session, event, [concerned], lasts=False, files=files)

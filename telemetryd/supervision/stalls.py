@@ -7,12 +7,13 @@ samples of GPUs and CPU ─┴─► Stall ──it begins──► py-spy ─�
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from telemetryd.health.events import Event
 from telemetryd.health.stall import Stall
 from telemetryd.inbox.progress import Progress
 from telemetryd.sampling.messages import Reading
+from telemetryd.sampling.processes import read_stat
 from telemetryd.settings.rules import BY_NAME, Limit
 from telemetryd.settings.values import format_duration
 from telemetryd.supervision.stacks import Stacks
@@ -21,6 +22,22 @@ from telemetryd.supervision.watched import Watched
 
 RULE = BY_NAME["no_progress"]
 FOLDER = "telemetryd/no-progress"
+PIDS_NAMED = 8
+"""A node's ranks, mostly: more would make the advice unreadable."""
+
+
+def held_up(pids: Sequence[int]) -> tuple[str, str]:
+    """What the kernel says that the first process which cannot run waits for, and what to do; "" where all can run."""
+    for pid in pids:
+        stat = read_stat(pid)
+        if stat is not None and stat.state in "Tt":
+            return f"process {pid} is stopped, by a signal or a debugger", f"`kill -CONT {pid}` lets it go on"
+        if stat is not None and stat.state == "D":
+            return (
+                f"process {pid} waits in the kernel (D state)",
+                "look at its disk, network file system or driver: dmesg",
+            )
+    return "", ""
 
 
 class Stalls:
@@ -107,14 +124,21 @@ class Stalls:
         stall = self._stalls[run_id]
         idle = "its GPUs spin without touching their memory" if stall.spinning else "CPU and GPUs are idle"
         message = f"nothing was logged or printed for {format_duration(stall.still_s(now_s))}, and {idle}"
+        pids = [process.pid for process in self._watched[run_id].target.processes]
+        held, what_to_do = held_up(pids)
+        if held:
+            message += f"; {held}"
         if place := look.place():
             message += f"; the main thread is in {place}"
-        event = Event(time.time_ns(), RULE.name, message, look.missing)
-        files = {}
+        at_ns, advice, files = time.time_ns(), look.missing, {}
         if look.taken:
             self._stacks[run_id] = look.text()
-            when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(event.time_ns / 1e9))
-            files[f"{FOLDER}/{when}-stacks.txt"] = look.text().encode("utf-8", "replace")
+            path = f"{FOLDER}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at_ns / 1e9))}-stacks.txt"
+            files[path] = look.text().encode("utf-8", "replace")
+            named = ", ".join(map(str, pids[:PIDS_NAMED]))
+            where = f"the stacks of all threads are in the run's files, {path}; `py-spy dump --pid PID` shows them anew"
+            advice = "; ".join(part for part in (f"{where} (PID: {named})", look.missing) if part)
+        event = Event(at_ns, RULE.name, message, "; ".join(part for part in (what_to_do, advice) if part))
         self._teller.raised(RULE, str(run_id), event, self._concerned(run_id), lasts=True, files=files)
 
     def close(self) -> None:

@@ -69,16 +69,15 @@ class Teller:
         known: bool = False,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """An episode begins. `known`: the event itself is in the log and among the events already."""
+        """An episode begins. `known`: the event itself is among the events already."""
         self._counters.add("health_raised")
         event = replace(event, advice=event.advice or rule.advice, fatal=event.fatal)
         told = [self._of(event, one) for one in concerned] or [event]
         self._events.raise_(rule.name, subject, told[0], lasts=lasts)
         for number, one in enumerate(told):
+            log.log(logging.ERROR if rule.level == ERROR else logging.WARNING, "health_raised rule=%s %s",
+                    rule.name, _words(one, rule))  # fmt: skip
             if not known:
-                words = " ".join(f"{name}={value!r}" for name, value in one.as_map().items())
-                log.log(logging.ERROR if rule.level == ERROR else logging.WARNING, "health_raised rule=%s %s",
-                        rule.name, words)  # fmt: skip
                 self._events.add(one)
             if concerned:
                 self._tell_run(rule, concerned[number], one, files or {})
@@ -142,6 +141,12 @@ class Teller:
             self._counters.add("health_alerts")
 
 
+def _words(event: Event, rule: Rule) -> str:
+    """For the log, which has a time of its own: what happened, what to do, and where."""
+    said = {name: value for name, value in event.as_map().items() if name != "time_ns" and value != rule.name}
+    return " ".join(f"{name}={value!r}" for name, value in sorted(said.items(), key=lambda one: one[0] == "kind"))
+
+
 def _where(event: Event) -> dict[str, int]:
     places = {"rank": event.rank, "step": event.step, "gpu": event.gpu}
     return {word: number for word, number in places.items() if number is not None}
@@ -149,5 +154,5 @@ def _where(event: Event) -> dict[str, int]:
 
 def _text(event: Event) -> str:
     where = ", ".join(f"{word} {number}" for word, number in _where(event).items())
-    parts = [event.message[0].upper() + event.message[1:] + (f" ({where})." if where else ".")]
-    return "\n".join([*parts, *([event.advice] if event.advice else [])])
+    parts = [f"{event.message} ({where})" if where else event.message, *([event.advice] if event.advice else [])]
+    return "\n".join(f"{part[0].upper()}{part[1:]}." for part in parts)

@@ -168,8 +168,11 @@ def main() -> int:
     print(shown)
     if given.write:
         text = given.write.read_text(encoding="utf-8")
+        when, load = time.strftime("%-d %B %Y", time.gmtime()), os.getloadavg()[2]
         where = (
-            f"Measured for {given.seconds:.0f} s each on {os.cpu_count()} cores, Python {platform.python_version()}."
+            f"Measured on {when} for {given.seconds:.0f} s each on {os.cpu_count()} cores, Python"
+            f" {platform.python_version()}, at a load average of {load:.0f} by other work, which makes CPU times longer"
+            " and uneven."
         )
         given.write.write_text(marked.renewed(text, BEGIN, END, f"{shown}\n\n{where}"), encoding="utf-8")
     return 0

@@ -10,49 +10,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from telemetryd.runs import wandb_file
 from telemetryd.settings.rules import BY_NAME
 from telemetryd.supervision.stacks import find_py_spy
-from tests.fake_nvml.driver import GIB, FakeDriver, h100, uuid
-from tests.fake_nvml.fixture import built
+from tests.fake_nvml.driver import GIB, FakeDriver, uuid
 from tests.standin.fixture import running
-from tests.support.processes import Spawned, command_line, spawn, wait_until, with_environment
+from tests.support.cgroups import control_group
+from tests.support.health import HEALTHY, SLACK_S, Machine, built, driver, machine
+from tests.support.processes import Spawned, wait_until
 from tests.support.requirements import require
-from tests.support.world import MARK, World
 
-__all__ = ["built"]
+__all__ = ["built", "driver", "machine"]
 pytestmark = pytest.mark.timeout(180)
 
-SLACK_S = 20.0
-"""On top of a stated time: two busy cores do everything late."""
-
-TRAIN = """
-import os, sys, time
-import client
-run = client.init(project="p", id=sys.argv[1], settings=client.Settings(**eval(os.environ.get("RUN_SETTINGS", "{}"))))
-step = 0
-def log():
-    global step
-    run.log({"loss": 1.0 / (1 + step)})
-    step += 1
-for _ in range(20):
-    log()
-    time.sleep(0.01)
-print("the last line", flush=True)
-end = sys.argv[2]
-"""
-HEALTHY = """
-while not os.path.exists(end):
-    log()
-    time.sleep(0.05)
-run.finish()
-"""
 WAITS = "while not os.path.exists(end): time.sleep(0.02)\n"
 SEGFAULT = WAITS + "import ctypes; ctypes.string_at(0)\n"
 ERROR = WAITS + "raise RuntimeError('the loss exploded')\n"
@@ -86,119 +60,6 @@ for path in sys.argv[3:]:
 )
 
 
-class Machine(World):
-    """A world with a fake driver, and trainings that come to an end of their own."""
-
-    def __init__(self, folder: Path, driver: FakeDriver, standin: Any = None) -> None:
-        super().__init__(folder, standin)
-        self.driver = driver
-        self.environment |= driver.environment() | {"TELEMETRYD_SAMPLE_PERIOD_S": "1"}
-        self.trainings: list[Spawned] = []
-
-    def train(self, program: str, *arguments: str, run_id: str = "r1", prefix: tuple[str, ...] = (),
-              **environment: str) -> Spawned:  # fmt: skip
-        root = str(Path(__file__).parents[2])
-        command = [*prefix, sys.executable, "-c", TRAIN + program, run_id, str(self.end_path(run_id)), *arguments]
-        training = spawn(command, self.folder / f"train-{run_id}",
-                         env={"PYTHONPATH": root, **self.environment, **environment})  # fmt: skip
-        self.trainings.append(training)
-        return training
-
-    def training_pids(self, run_id: str) -> list[int]:
-        """The training processes of a run, without what started them."""
-        end = str(self.end_path(run_id))
-        return [pid for pid in with_environment(f"{MARK}={self.folder}")
-                if end in command_line(pid) and command_line(pid).startswith(f"{sys.executable} -c")]  # fmt: skip
-
-    def end_path(self, run_id: str = "r1") -> Path:
-        return self.folder / f"end-{run_id}"
-
-    def end(self, run_id: str = "r1") -> None:
-        """Let the training go on to its end."""
-        self.end_path(run_id).touch()
-
-    def wait_finished(self, run_id: str = "r1") -> None:
-        def finished() -> bool:
-            return any(run["key"] == f"/p/{run_id}" and run["state"] == "finished" for run in self.status()["runs"])
-
-        wait_until(finished, 90, lambda: f"the end of {run_id}: {json.dumps(self.status())}\n{self.told()}")
-        # A worker that is killed on its way out would leave its temporary folder behind.
-        wait_until(lambda: not self.worker_pids(), 60, lambda: f"the worker's exit\n{self.told()}")
-
-    def raised(self) -> dict[str, int]:
-        return {rule: count for rule, count in self.status()["health"]["raised"].items() if count}
-
-    def active(self) -> list[str]:
-        return [one["rule"] for one in self.status()["health"]["active"]]
-
-    def wait_raised(self, rule: str) -> dict[str, Any]:
-        """The newest event of a rule, once it is there; within its stated time."""
-
-        def there() -> dict[str, Any] | None:
-            return next((one for one in reversed(self.status()["events"]) if one["kind"] == rule), None)
-
-        def told() -> str:
-            return f"an event {rule}\n{json.dumps(self.status())}\n{self.told()}"
-
-        found = wait_until(there, BY_NAME[rule].within_s + SLACK_S, told, poll_s=0.1)
-        assert found is not None
-        return dict(found)
-
-    def wait_cleared(self, rule: str) -> None:
-        wait_until(lambda: rule not in self.active(), 30, lambda: f"the end of {rule}: {self.active()}\n{self.told()}")
-
-    def summary(self, run_id: str = "r1") -> dict[str, Any]:
-        """What the run's file says of health."""
-        found: dict[str, Any] = {}
-        for record in self.records(run_id):
-            if record.WhichOneof("record_type") == "summary":
-                for item in record.summary.update:
-                    name = item.key or "/".join(item.nested_key)
-                    if name.startswith("_telemetryd/health/"):
-                        found[name.removeprefix("_telemetryd/health/")] = json.loads(item.value_json)
-        return found
-
-    def alerts(self, run_id: str = "r1") -> list[tuple[str, str, str]]:
-        return [(one.alert.title, one.alert.text, one.alert.level) for one in self.records(run_id)
-                if one.WhichOneof("record_type") == "alert"]  # fmt: skip
-
-    def records(self, run_id: str = "r1") -> Iterator[Any]:
-        for path in sorted(self.runs_dir.glob(f"wandb/*run-*/run-{run_id}.wandb")):
-            yield from wandb_file.records(path)
-
-    def post_mortem(self, run_id: str = "r1") -> dict[str, str]:
-        """The files of the one post-mortem, by name."""
-        found = list(self.runs_dir.glob(f"wandb/*run-*{run_id}/files/telemetryd/post-mortem/*/*"))
-        assert len({path.parent for path in found}) == 1, found
-        return {path.name: path.read_text() for path in found}
-
-    def told(self) -> str:
-        log = self.state_dir / "workers" / "sampling.log"
-        daemon = self.daemon.told() if self.daemon else ""
-        trainings = "\n".join(training.told() for training in self.trainings)
-        return f"{daemon}\n{log.read_text() if log.exists() else ''}\n{self.worker_logs()}\n{trainings}"
-
-    def close(self) -> None:
-        for training in self.trainings:
-            training.kill()
-        super().close()
-
-
-@pytest.fixture
-def driver(built: FakeDriver, short_path: Path) -> FakeDriver:
-    made = FakeDriver(built.folder)
-    made.state_path = short_path / "nvml"
-    made.update(h100(2))
-    return made
-
-
-@pytest.fixture
-def machine(short_path: Path, driver: FakeDriver) -> Iterator[Machine]:
-    made = Machine(short_path / "w", driver)
-    yield made
-    made.close()
-
-
 def crash(machine: Machine, training: Spawned) -> dict[str, Any]:
     """Let a training come to its bad end; the event."""
     machine.wait_delivering(90)
@@ -218,6 +79,8 @@ def test_a_segmentation_fault_is_told_by_its_name_and_leaves_a_post_mortem(machi
     assert str(training.pid) in event["message"]
     assert (event["run"], event["rank"], event["fatal"]) == ("/p/r1", 0, True)
     files = machine.post_mortem()
+    (folder,) = machine.runs_dir.glob("wandb/*run-*/files/telemetryd/post-mortem/*")
+    assert event["advice"].endswith(f"what came before is in the run's files, telemetryd/post-mortem/{folder.name}")
     report = json.loads(files["report.json"])
     assert (report["cause"], report["signal"], report["pid"]) == ("segfault", signal.SIGSEGV, training.pid)
     assert "the last line" in files["console.txt"]
@@ -257,43 +120,19 @@ def test_behind_the_launcher_a_kill_is_told_by_its_signal_and_nothing_is_told_of
     assert machine.summary("r2") == {}
 
 
-def memory_cgroup() -> Path | None:
-    """A new control group with a memory limit, None where this process may not make one."""
-    for parent, limit in (
-        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
-        (Path("/sys/fs/cgroup"), "memory.max"),
-    ):
-        group = parent / f"telemetryd-test-{os.getpid()}-{time.time_ns()}"
-        try:
-            group.mkdir()
-            (group / limit).write_text(str(160 << 20))
-        except OSError:
-            if group.is_dir():
-                group.rmdir()
-            continue
-        return group
-    return None
-
-
 def test_an_oom_kill_in_a_memory_cgroup_is_told_from_its_counter(machine: Machine) -> None:
-    group = memory_cgroup()
-    require(group, "a memory control group that can be written (root)")
-    assert group is not None
-    machine.start_daemon()
-    try:
-        enter = f'echo $$ > {group}/cgroup.procs; exec "$@"'
-        event = crash(machine, machine.train(FILLS_MEMORY, prefix=("sh", "-c", enter, "sh")))
+    with control_group() as group:
+        require(group, "control groups that can be made (root)")
+        assert group is not None
+        group.limit_memory(160 << 20)
+        machine.start_daemon()
+        event = crash(machine, machine.train(FILLS_MEMORY, prefix=group.enter))
         assert "out of memory" in event["message"]
         assert "control group" in event["message"]
         files = machine.post_mortem()
         report = json.loads(files["report.json"])
         assert (report["cause"], report["signal"]) == ("oom", signal.SIGKILL)
         assert machine.raised().keys() <= {"process_gone", "container_memory"}
-    finally:
-        for training in machine.trainings:
-            training.kill()
-        wait_until(lambda: not (group / "cgroup.procs").read_text().strip(), 10, "an empty group")
-        group.rmdir()
 
 
 def test_a_deadlock_of_two_threads_is_told_with_their_stacks(machine: Machine) -> None:
@@ -310,6 +149,8 @@ def test_a_deadlock_of_two_threads_is_told_with_their_stacks(machine: Machine) -
     wait_until(lambda: machine.summary().get("no_progress/active"), 30, "the summary")
     pattern = "wandb/*run-*/files/telemetryd/no-progress/*-stacks.txt"
     (stacks,) = wait_until(lambda: list(machine.runs_dir.glob(pattern)), 30, machine.told)
+    assert f"the run's files, telemetryd/no-progress/{stacks.name};" in event["advice"]
+    assert str(machine.trainings[0].pid) in event["advice"]
     text = stacks.read_text()
     assert "main_waits" in text
     assert "loader_waits" in text
@@ -383,6 +224,9 @@ def test_gpu_faults_of_every_kind_are_told_once_with_gpu_and_rank(machine: Machi
     wait_until(lambda: "gpu_lost" in machine.active(), 30, machine.told)
     driver.set("1.lost", 0)
     machine.wait_cleared("gpu_lost")
+    assert machine.daemon is not None
+    for rule in ("gpu_memory", "gpu_throttled", "gpu_power_capped", "xid", "ecc", "gpu_lost"):
+        assert f"health_raised rule={rule} message=" in machine.daemon.err()
     machine.end()
     training.wait(30)
     machine.wait_finished()

@@ -37,9 +37,10 @@ from telemetryd.supervision.exits import Exits, KernelLog
 from telemetryd.supervision.graves import is_crash
 from telemetryd.supervision.post_mortem import Crash
 from telemetryd.supervision.stacks import NOT_ALLOWED, NOT_INSTALLED, Stacks, find_py_spy
+from telemetryd.supervision.stalls import held_up
 from telemetryd.supervision.teller import Concerned, Teller
 from telemetryd.supervision.watched import Watched
-from tests.support.processes import wait_until
+from tests.support.processes import state, wait_until
 from tests.support.requirements import require
 
 WAITS = "import sys; print('up', flush=True); sys.stdin.read(); "
@@ -160,6 +161,21 @@ def test_what_py_spy_lacks_is_said_clearly(tmp_path: Path) -> None:
     assert "cannot be started" in absent.missing
 
 
+def test_a_stopped_process_is_told_with_how_it_goes_on() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert held_up([os.getpid(), process.pid]) == ("", "")
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: state(process.pid) == "T", 10, "a stopped process")
+        words, advice = held_up([os.getpid(), process.pid])
+        assert words.startswith(f"process {process.pid} is stopped")
+        assert f"kill -CONT {process.pid}" in advice
+    finally:
+        process.kill()
+        process.communicate()
+    assert held_up([process.pid]) == ("", "")
+
+
 def test_without_py_spy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("telemetryd.supervision.stacks.find_py_spy", lambda: None)
     stacks = Stacks([("rank 0", os.getpid())], 0.0)
@@ -198,11 +214,17 @@ def test_a_run_is_told_behind_what_is_stored_and_only_while_it_is_open(inbox: In
     teller.cleared(rule, "disk 8:1", "room", [Concerned(run_id, "//r")])
     assert events.active() == []
     assert (counters["health_raised"], counters["health_cleared"], counters["health_alerts"]) == (1, 1, 1)
+    quiet = Teller(inbox, events, counters, lambda run: 41, woken.update, alerts=False, alert_wait_s=60.0)
+    quiet.raised(rule, "disk 8:1", Event(10**18, "disk", "full again"), [Concerned(run_id, "//r")], lasts=False)
+    with InboxReader(inbox.path) as reader:
+        *_, batch = reader.batches(run_id, 0, 10, 1 << 20)
+    assert [type(record) for record, _ in feed.decoded(batch, feed.Losses())] == [Summary]
+    assert counters["health_alerts"] == 1
     with inbox.transaction():
         inbox.database.execute("UPDATE runs SET state = 'closing'")
     assert not teller.save(run_id, {"c": b""})
     assert counters["health_untold"] == 1
-    assert events.raised()["disk"] == 1
+    assert events.raised()["disk"] == 2
 
 
 def test_the_last_output_is_remembered_within_its_bound_and_by_the_clock() -> None:

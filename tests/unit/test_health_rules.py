@@ -16,6 +16,9 @@ from telemetryd.health.judge import Finding, Judge
 from telemetryd.health.level import GAP_S, Burst, Level, Share
 from telemetryd.health.stall import Stall
 from telemetryd.runs.loss_watch import LossWatch
+from telemetryd.sampling.catalogue import RING
+from telemetryd.sampling.limits import RING_PERIOD_S
+from telemetryd.settings.limits import SAMPLE_PERIOD_S
 from telemetryd.settings.rules import BY_NAME, PERCENT, RULES, limits_of, parse_rules
 
 GPU = "gpu:GPU-a"
@@ -79,18 +82,19 @@ def test_a_share_is_told_once_its_window_is_covered() -> None:
 # Rules on samples.
 
 
-@pytest.mark.parametrize(
-    ("rule", "scope", "metric", "bad", "good"),
-    [
-        ("gpu_memory", GPU, "gpu_memory_used_percent", 99.0, 90.0),
-        ("host_memory", "host", "host_memory_used_percent", 96.0, 80.0),
-        ("container_memory", "run:1", "container_memory_percent", 96.0, 80.0),
-        ("cpu_throttled", "run:1", "container_cpu_throttled_percent", 40.0, 5.0),
-        ("shared_memory", "run:1", "disk_used_percent[/dev/shm]", 99.0, 50.0),
-        ("disk", "host", "disk_used_percent[/data]", 99.0, 50.0),
-        ("gpu_throttled", GPU, "gpu_throttle_reasons", float(1 << 6), 0.0),
-    ],
-)
+SAMPLED = [
+    ("gpu_memory", GPU, "gpu_memory_used_percent", 99.0, 90.0),
+    ("host_memory", "host", "host_memory_used_percent", 96.0, 80.0),
+    ("container_memory", "run:1", "container_memory_percent", 96.0, 80.0),
+    ("cpu_throttled", "run:1", "container_cpu_throttled_percent", 40.0, 5.0),
+    ("shared_memory", "run:1", "disk_used_percent[/dev/shm]", 99.0, 50.0),
+    ("disk", "host", "disk_used_percent[/data]", 99.0, 50.0),
+    ("gpu_throttled", GPU, "gpu_throttle_reasons", float(1 << 6), 0.0),
+]
+"""(rule, scope, metric, a value that is amiss, one that is not)."""
+
+
+@pytest.mark.parametrize(("rule", "scope", "metric", "bad", "good"), SAMPLED)
 def test_each_rule_begins_once_when_it_has_lasted_and_ends_once(
     rule: str, scope: str, metric: str, bad: float, good: float
 ) -> None:
@@ -101,6 +105,35 @@ def test_each_rule_begins_once_when_it_has_lasted_and_ends_once(
     assert found[1][1] < 430 + 130
     assert feed(judge(f"{rule}=off"), scope, metric, [good] * 130 + [bad] * 300) == []
     assert feed(judge(), scope, metric, [good, bad] * 2 + [good] * 300) == [] or not lasting
+
+
+@pytest.mark.parametrize("early", [0.97, 1.0, 1.03], ids=["samples early", "on time", "late"])
+@pytest.mark.parametrize(("rule", "scope", "metric", "bad", "good"), SAMPLED)
+def test_each_rule_tells_within_its_stated_time_at_the_default_periods(
+    rule: str, scope: str, metric: str, bad: float, good: float, early: float
+) -> None:
+    ring = metric.partition("[")[0] in RING
+    period_s = early * (RING_PERIOD_S if ring else SAMPLE_PERIOD_S)
+    before = 200  # the fault begins behind the last of these samples, as far before the next one as can be
+    found = feed(judge(), scope, metric, [good] * before + [bad] * 400, period_s)
+    told_s = next(second for begins, second in found if begins) - (before - 1) * period_s
+    assert told_s <= BY_NAME[rule].lasting_s + BY_NAME[rule].within_s
+
+
+@pytest.mark.parametrize(
+    ("rule", "usage", "limit", "share"),
+    [
+        ("container_memory", "container_memory_used_bytes", "container_memory_limit_bytes", "container_memory_percent"),
+        ("cpu_throttled", "container_cpu_percent", "container_cpu_limit_cores", "container_cpu_throttled_percent"),
+    ],
+)
+def test_a_limit_that_is_lifted_ends_the_episode(rule: str, usage: str, limit: str, share: str) -> None:
+    judged, found = judge(), []
+    for second in range(200):
+        limited = {limit: 1.0, share: 99.0} if second < 150 else {}
+        found += judged.feed("run:1", {usage: 5.0, **limited}, int((1e6 + second) * 1e9))
+    assert [(one.rule, one.begins) for one in found] == [(rule, True), (rule, False)]
+    assert "any more" in found[1].message
 
 
 def test_several_paths_on_one_disk_are_one_subject() -> None:

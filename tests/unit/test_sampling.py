@@ -92,6 +92,18 @@ def test_the_panel_shows_whole_families_and_not_what_came_for_the_ring() -> None
     assert panel.keys(Reading(1, "host", values)) == {}
 
 
+def test_what_wandb_repeats_of_a_gpu_is_repeated_while_the_runs_processes_use_it() -> None:
+    panel = Panel(Target(1, visible="1,0"), CARDS, "x")
+    gpu = {"gpu_utilization_percent": 90.0, "gpu_power_watts": 400.0, "gpu_sm_clock_mhz": 1900.0}
+    uses = {"gpu_process_memory_bytes[GPU-b]": 5.0}
+    own = {"gpu.process.0.memoryUsedBytes/l:x": 5.0}
+    repeated = {"gpu.process.0.gpu/l:x": 90.0, "gpu.process.0.powerWatts/l:x": 400.0}
+    assert panel.keys(Reading(0, "run:1", uses, ["gpu_process"])) == own  # before a reading of the GPU
+    panel.keys(Reading(0, "gpu:GPU-b", gpu, ["gpu"]))
+    assert panel.keys(Reading(0, "run:1", uses, ["gpu_process"])) == own | repeated
+    assert panel.keys(Reading(0, "run:1", {}, ["gpu_process"])) == {}
+
+
 def test_the_panel_shows_the_run_its_own_processes_alone() -> None:
     panel = Panel(Target(7), CARDS)
     values = {"process_rss_mb": 12.0, "gpu_process_memory_bytes[GPU-b]": 5.0}

@@ -17,7 +17,9 @@ from telemetryd.sampling import processes
 from telemetryd.sampling.cgroup import CgroupReader, device_of
 from telemetryd.sampling.host import Cpu, DiskTraffic, Memory, Network, disk_space
 from telemetryd.sampling.processes import TreeReader
+from tests.support.cgroups import control_group
 from tests.support.processes import wait_until
+from tests.support.requirements import require
 
 GIB = 1 << 30
 
@@ -128,15 +130,16 @@ V2_MOUNT = "30 1 0:26 / {mount} rw - cgroup2 cgroup rw\n"
 def test_a_cgroup_of_version_2_tells_limits_events_throttling_and_pressure(tmp_path: Path) -> None:
     mount, proc = tmp_path / "cgroup", tmp_path / "proc"
     write(proc, {"7/cgroup": "0::/pod/job\n", "self/mountinfo": V2_MOUNT.format(mount=mount)})
-    write(mount, {"cgroup.controllers": "cpu", "pod/cgroup.controllers": "cpu", "pod/memory.max": f"{8 * GIB}",
-                  "pod/cpu.max": "200000 100000"})  # fmt: skip
+    pod = write(mount / "pod", {"memory.max": f"{8 * GIB}", "memory.current": f"{6 * GIB}",
+                                "memory.stat": f"inactive_file {GIB}", "cpu.max": "200000 100000",
+                                "cpu.stat": "nr_periods 100\nnr_throttled 10\nthrottled_usec 250000\n"})  # fmt: skip
     job = write(
         mount / "pod" / "job",
         {
-            "cgroup.controllers": "cpu memory", "memory.current": f"{3 * GIB}", "memory.max": "max",
+            "memory.current": f"{3 * GIB}", "memory.max": "max",
             "memory.stat": f"anon 5\ninactive_file {GIB}\n", "cpu.max": "max 100000",
             "memory.events": "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\n",
-            "cpu.stat": "usage_usec 1000000\nnr_periods 100\nnr_throttled 10\nthrottled_usec 250000\n",
+            "cpu.stat": "usage_usec 1000000\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
             "pids.current": "42", "pids.max": "max",
             "cpu.pressure": "some avg10=12.50 avg60=1.00 avg300=0.00 total=9\n",
             "memory.pressure": "some avg10=1.25 avg60=0 avg300=0 total=9\nfull avg10=0.75 avg60=0 avg300=0 total=9\n",
@@ -147,14 +150,15 @@ def test_a_cgroup_of_version_2_tells_limits_events_throttling_and_pressure(tmp_p
     assert values == pytest.approx(
         {
             "container_memory_used_bytes": 3 * GIB, "container_memory_working_bytes": 2 * GIB,
-            "container_memory_limit_bytes": 8 * GIB, "container_memory_percent": 25.0,
+            "container_memory_limit_bytes": 8 * GIB, "container_memory_percent": 62.5,
             "container_memory_limit_hits": 12, "container_memory_ooms": 3, "container_memory_oom_kills": 2,
             "container_cpu_limit_cores": 2.0, "container_cpu_throttled_seconds": 0.25, "container_processes": 42,
             "container_pressure_cpu_some_percent": 12.5, "container_pressure_memory_some_percent": 1.25,
             "container_pressure_memory_full_percent": 0.75,
         }
     )  # fmt: skip
-    write(job, {"cpu.stat": "usage_usec 4000000\nnr_periods 150\nnr_throttled 35\nthrottled_usec 350000\n"})
+    write(job, {"cpu.stat": "usage_usec 4000000\n"})
+    write(pod, {"cpu.stat": "nr_periods 150\nnr_throttled 35\nthrottled_usec 350000\n"})
     values = reader.read(12.0, whole=True)
     assert values["container_cpu_percent"] == pytest.approx(150.0)
     assert values["container_cpu_throttled_percent"] == pytest.approx(50.0)
@@ -209,36 +213,31 @@ def test_of_a_process_with_a_cgroup_namespace_its_own_view_is_read(tmp_path: Pat
     assert CgroupReader(7, proc).read(1.0, whole=False)["container_memory_percent"] == 77.0
 
 
-def _memory_cgroup() -> Path | None:
-    """A new group of version 1 or 2, None where this process may make none."""
-    for parent in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")):
-        group = parent / f"telemetryd-test-{os.getpid()}"
-        try:
-            group.mkdir()
-        except OSError:
-            continue
-        if any((group / name).exists() for name in ("memory.limit_in_bytes", "memory.max")):
-            return group
-        group.rmdir()
-    return None
-
-
-def test_a_real_cgroup_of_this_machine_is_read() -> None:
-    group = _memory_cgroup()
-    if group is None:
-        pytest.skip("no memory cgroup can be made here")
-    try:
-        limit = next(group / name for name in ("memory.limit_in_bytes", "memory.max") if (group / name).exists())
-        limit.write_text(str(256 << 20))
-        with python("data = b'x' * (50 << 20)") as process:
-            (group / "cgroup.procs").write_text(str(process.pid))
-            values = CgroupReader(process.pid).read(time.monotonic(), whole=False)
+def test_real_cgroups_of_this_machine_are_read_with_the_limits_of_those_above() -> None:
+    with control_group() as group:
+        require(group, "control groups that can be made (root)")
+        assert group is not None
+        group.limit_memory(256 << 20)
+        group.limit_cpu(0.5)
+        step = group.below("step")
+        spins = (
+            "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
+        )
+        with python(spins) as task, python("") as sibling:
+            reader = CgroupReader(task.pid)
+            assert reader.read(time.monotonic(), whole=True).get("container_memory_limit_bytes") != 256 << 20
+            step.add(task.pid)
+            group.below("other").add(sibling.pid)
+            values = reader.read(time.monotonic(), whole=True)
             assert values["container_memory_limit_bytes"] == 256 << 20
             assert values["container_memory_oom_kills"] == 0
-            assert 0 <= values["container_memory_working_bytes"] <= 256 << 20
-    finally:
-        wait_until(lambda: not (group / "cgroup.procs").read_text().strip(), 10, "the group to be empty")
-        group.rmdir()
+            assert values["container_cpu_limit_cores"] == 0.5
+            assert "container_cpu_throttled_percent" not in values  # not from the counts of the group of before
+
+            def stopped() -> float:
+                return reader.read(time.monotonic(), whole=True).get("container_cpu_throttled_percent", 0.0)
+
+            wait_until(stopped, 30, "a period in which the quota of the group above stops it", poll_s=0.2)
 
 
 # The host.

@@ -119,6 +119,20 @@ def test_what_is_amiss_now_stands_before_what_happened() -> None:
     assert amiss < next(number for number, line in enumerate(lines) if "it is back" in line)
 
 
+def test_what_to_do_stands_below_what_is_amiss_where_there_is_room() -> None:
+    found = {"rule": "disk", "time_ns": int(NOW_S * 1e9), "message": "/a is full", "advice": "make [some] room"}
+    told = answer(health={"active": [found]}, runs=[run("a/b/c")])
+    for rows in (0, 24):
+        lines = drawn(told, rows=rows)
+        at = next(number for number, line in enumerate(lines) if "! disk" in line)
+        assert lines[at + 1].strip() == "→ make [some] room"
+    crowded = answer(health={"active": [found]}, runs=[run(f"a/b/r{number}") for number in range(17)])
+    lines = drawn(crowded, rows=24)
+    assert any("! disk" in line for line in lines)
+    assert not any("room" in line for line in lines)
+    assert any("r16" in line for line in lines)
+
+
 def test_an_older_daemons_answer_is_shown_without_what_it_does_not_tell() -> None:
     told = answer(runs=[{k: v for k, v in run("a/b/c").items() if k not in ("lag_s", "newest", "step")}])
     del told["machine"]
