@@ -15,7 +15,7 @@ import pytest
 
 from telemetryd.settings.rules import BY_NAME
 from tests.chaos.test_node_samples import start_node
-from tests.chaos.test_nodes import Job
+from tests.chaos.test_nodes import TELEMETRYD, Job
 from tests.fake_nvml.driver import FakeDriver, h100, uuid
 from tests.fake_nvml.fixture import built
 from tests.support.nodes import require_namespaces
@@ -122,8 +122,10 @@ def test_samples_and_gpu_faults_of_two_nodes_reach_the_run_at_its_server_once(jo
     for agent in agents:
         assert agent.stop() == 0, agent.told()
     wait_until(lambda: not job.active(), 30, job.told, poll_s=0.3)
-    for trainer in job.trainers:
+    for number, trainer in enumerate(job.trainers):
         trainer.stop()
+        pushed = job.nodes.nodes[number].run([*TELEMETRYD, "push"], job.node_environment(number))
+        assert pushed.returncode == 0, pushed.stdout + pushed.stderr
     status = job.settle()
     assert {rule for rule, count in status["health"]["raised"].items() if count} == {"xid", "gpu_lost"}
 
@@ -133,9 +135,8 @@ def test_samples_and_gpu_faults_of_two_nodes_reach_the_run_at_its_server_once(jo
     assert health["_telemetryd/health/gpu_lost/active"] is False
     alerts = job.there("alerts")
     texts = [alert["text"] for alert in alerts]
-    for word in ("XID 79", "XID 31", "lost"):
-        (text,) = [text for text in texts if word in text]
-        assert f"node {other}" in text
+    assert sorted(text.partition(":")[0] for text in texts) == ["The GPU does not answer any more", "XID 31", "XID 79"]
+    assert all(f"node {other}" in text for text in texts)
     assert {alert["title"] for alert in alerts} == {BY_NAME["xid"].title, BY_NAME["gpu_lost"].title}
 
     for key in (f"system.memory_percent/l:{one}", f"system.memory_percent/l:{other}", f"system.gpu.0.temp/l:{other}"):
