@@ -31,6 +31,7 @@ from telemetryd.health.status import Health
 from telemetryd.node.findings import Findings, NodeEvents
 from telemetryd.node.limits import CLOSE_TIMEOUT_S, RULES_LOOK_S, TURN_S
 from telemetryd.node.question import Asker, Run, Standing
+from telemetryd.node.slow_ranks import SlowRanks
 from telemetryd.node.streams import Streams
 from telemetryd.runs import control
 from telemetryd.sampling.messages import Event, Reading
@@ -90,6 +91,7 @@ class Agent:
         )
         self._findings = Findings(self._events, self._tell)
         self._rules = MachineRules(limits_of(settings.health), self._sampling, self._events, self._findings)
+        self._slow_ranks = SlowRanks()
         self._rules_looked_s = 0.0
         self._sampled: frozenset[int] = frozenset()
         self._sampling.machine.listen(self._reading, self._happened)
@@ -143,6 +145,10 @@ class Agent:
                         self._rules.forget(subject)
                         self._findings.cleared(BY_NAME[rule], subject, "nothing of the run is here any more", [])
             self._sampled = sampled
+            here = [run for run, _ in self._runs.values()]
+            for key, event in self._slow_ranks.look(here, self._sampling.watched, self._sampling.machine):
+                log.warning("slow_rank run=%s rank=%s cause=%r", key, event.rank, event.advice)
+                self._tell(key, event)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ import pytest
 
 from telemetryd.settings.rules import BY_NAME
 from tests.chaos.test_node_samples import start_node
-from tests.chaos.test_nodes import TELEMETRYD, Job
+from tests.chaos.test_nodes import TELEMETRYD, TRAINER, Job
 from tests.fake_nvml.driver import FakeDriver, h100, uuid
 from tests.fake_nvml.fixture import built
 from tests.support.nodes import require_namespaces
@@ -42,6 +42,15 @@ class OnlineJob(Job):
         standin = self.nodes.hub.start([*command, "--print-url"], {"PYTHONPATH": str(Path(__file__).parents[2])})
         wait_until(lambda: standin.out().count("\n"), 60, standin.told)
         self.urls = standin.out().split()
+
+    def start_trainers(self) -> None:
+        """The second rank takes twice as long as the first."""
+        for number, node in enumerate(self.nodes.nodes):
+            command = [sys.executable, TRAINER, node.folder / "account", str(self.rows), str(20 // (number + 1))]
+            command += ["--run-id", "nodes", "--ending", "exit"]
+            self.trainers.append(node.start(command, self.node_environment(number)))
+        for trainer in self.trainers:
+            trainer.wait_out("logging", 60)
 
     @property
     def hub_environment(self) -> dict[str, str]:
@@ -102,9 +111,16 @@ def test_samples_and_gpu_faults_of_two_nodes_reach_the_run_at_its_server_once(jo
     assert event["advice"]
     assert event["step"] > 0
 
+    job.driver.set("0.throttle_reasons", 1 << 6)
+    wait_until(lambda: [one for one in job.happened("straggler") if one.get("node")], 60, job.told, poll_s=0.3)
+    (event,) = [one for one in job.happened("straggler") if one.get("node")]
+    assert (event["node"], event["rank"], event["run"]) == (other, 1, RUN)
+    assert "heat" in event["advice"], "why a rank is slow is told by who sees its machine"
+
     # Out of reach the node goes on, and tells a daemon that was killed meanwhile.
     job.nodes.nodes[1].cut_off()
     job.driver.xid(0, 31)
+    wait_until(lambda: "health_raised rule=xid" in agents[1].err().partition("XID 79")[2], 30, agents[1].told)
     job.driver.set("0.lost", 1)
     wait_until(lambda: "health_raised rule=gpu_lost" in agents[1].err(), 30, agents[1].told)
     assert job.daemon is not None

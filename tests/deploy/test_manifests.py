@@ -163,6 +163,13 @@ def test_with_the_http_port_open_the_kubelet_asks_healthz(name: str, tmp_path: P
     assert daemon["startupProbe"]["exec"]
 
 
+def test_every_way_is_from_nothing_to_a_run_in_under_five_commands() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    ways = [re.findall(r"^\$ (.+)$", block, re.M) for block in re.findall(r"```console\n(.*?)```", text, re.S)]
+    assert len(ways) >= 6
+    assert max(map(len, ways)) < 5
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_hadolint_has_nothing_to_say(path: Path) -> None:
     assert checked(tool("hadolint"), path).strip() == ""
