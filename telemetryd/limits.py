@@ -212,6 +212,16 @@ EVENTS_KEPT = 500
 EVENTS_SHOWN = 50
 """Events that the daemon remembers, and how many of them `status` tells; an answer may take 1 MiB."""
 
+NODE_ACTIVE_MAX = 1000
+"""Troubles of nodes that are remembered as not over: some for each of hundreds of nodes."""
+
+NODE_TEXT_MAX_CHARS = 2000
+NODE_WORD_MAX_CHARS = 200
+"""Of what a node tells of an event: messages and advice, and names and subjects."""
+
+STEP_FRESH_NS = 30 * 10**9
+"""An event of a node's that is older when it comes is not tied to the step that training is at now."""
+
 EVENT_KINDS_MAX = 300
 """Kinds of events that are counted apart, each XID as one: a closed list of some tens, and NVIDIA's numbers."""
 

@@ -294,6 +294,33 @@ class Sample(Record, tag="smp", rename={"time_ns": "n", "values": "d"}):
     lost: int = 0
 
 
+class Event(Record, tag="evt"):
+    """What happened on a node, or what a health rule found there (since 1.2); in sessions of the role "node" alone.
+
+    `kind` is a word of docs/sampling.md's list, or the `rule`'s name; `code`, `uuid`, `rank` and `gpu` (the number that
+    the run knows the card by) are there where there are such. With a `rule`, an episode of it begins for `subject`, or
+    is `over`; `known`: the event itself came in a record before this. `lost` records went before this for want of room
+    in the node's journal. Times and offset as in Sample.
+    """
+
+    time_ns: int
+    kind: str
+    message: str
+    node: str = ""
+    advice: str = ""
+    fatal: bool = False
+    code: int | None = None
+    uuid: str | None = None
+    rank: int | None = None
+    gpu: int | None = None
+    rule: str = ""
+    subject: str = ""
+    over: bool = False
+    known: bool = False
+    offset_ns: int | None = None
+    lost: int = 0
+
+
 class End(Record, tag="end"):
     """The session's last record.
 
@@ -328,6 +355,7 @@ AnyRecord = (
     | Staged
     | Process
     | Sample
+    | Event
     | End
 )
 

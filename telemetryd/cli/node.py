@@ -19,6 +19,7 @@ SETTINGS = (
     "sample_all_gpus",
     "sample_paths",
     "node_label",
+    "health",
 )
 
 

@@ -217,7 +217,7 @@ def _active(console: Console, active: list[dict[str, Any]]) -> None:
     console.print("\n[dim]amiss now[/]")
     for event in active[-_EVENTS_SHOWN:]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(event.get("time_ns", 0)) / 1e9))
-        where = ", ".join(str(event[word]) for word in ("run", "uuid") if event.get(word))
+        where = ", ".join(str(event[word]) for word in ("run", "node", "uuid") if event.get(word))
         console.print(f"  [red]{escape(str(event.get('rule', '?')))}[/] {escape(str(event.get('message', '')))}")
         console.print(f"    [dim]since {since}  {escape(where)}[/]")
 
@@ -232,7 +232,7 @@ def _events(console: Console, events: list[dict[str, Any]]) -> None:
         name = f"XID {event['code']}" if event.get("code") is not None else str(event.get("kind", "?"))
         where = [f"gpu {event['gpu']}"] if event.get("gpu") is not None else []
         where += [f"{word} {event[word]}" for word in ("rank", "step") if event.get(word) is not None]
-        where += [str(event[word]) for word in ("run", "uuid") if event.get(word)]
+        where += [str(event[word]) for word in ("run", "node", "uuid") if event.get(word)]
         style = "red" if event.get("fatal") else "yellow"
         console.print(f"  [{style}]{escape(name)}[/] {escape(str(event.get('message', '')))}")
         console.print(f"    [dim]{when}  {escape(', '.join(where))}[/]")

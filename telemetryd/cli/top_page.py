@@ -317,7 +317,7 @@ def _events(events: Sequence[Answer], clock_s: float) -> list[RenderableType]:
         ago = format_duration(clock_s - int(event.get("time_ns", 0)) / 1e9)
         name = f"XID {event['code']}" if event.get("code") is not None else str(event.get("kind", "?"))
         where = [f"{word} {event[word]}" for word in ("gpu", "rank", "step") if event.get(word) is not None]
-        where += [str(event["run"])] if event.get("run") else []
+        where += [str(event[word]) for word in ("run", "node") if event.get(word)]
         style = "red" if event.get("fatal") else "yellow"
         lines.append(
             _line(

@@ -47,7 +47,7 @@ KNOWN: dict[str, str] = {
     "health_cleared": "those that were over again",
     "health_alerts": "alerts of runs that came of them; W&B may hold some back for their wait",
     "post_mortems": "post-mortems of crashed training processes saved with their runs",
-    "health_untold": "what could not be told to a run: it was over, or the inbox was full",
+    "health_untold": "what could not be told to a run: it was over, the inbox was full, or a node had no room for it",
     "health_errors": "unexpected errors of the health rules; each has a traceback in the log",
     "http_errors": "pages of the HTTP port that failed unexpectedly; each has a traceback in the log",
     "inboxes_moved_aside": "damaged inbox databases moved aside at start",

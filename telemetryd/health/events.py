@@ -18,7 +18,8 @@ from telemetryd.settings.rules import RULES
 @dataclass(frozen=True)
 class Event:
     """One event. `kind` is a word of a closed list (docs/sampling.md); `run` is the run's key, `rank` and `step` what
-    ran there then, `gpu` the CUDA ordinal that the run knows the device `uuid` by; each is None where there is none."""
+    ran there then, `gpu` the CUDA ordinal that the run knows the device `uuid` by, `node` the host where it is not the
+    daemon's own; each is None where there is none."""
 
     time_ns: int
     kind: str
@@ -31,6 +32,7 @@ class Event:
     rank: int | None = None
     step: int | None = None
     gpu: int | None = None
+    node: str | None = None
 
     def as_map(self) -> dict[str, Any]:
         """Without what is not there."""

@@ -15,7 +15,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Database:
         self._open: sqlite3.Connection | None = None
         self._depth = 0
         self._checkpoint_due = False
+        self._afterwards: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.reopen()
         if home is not None:
             home.join(self)
@@ -126,9 +127,20 @@ class Database:
                     self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
+                self._settle(committed=False)
                 raise
             finally:
                 self._depth = 0
+            self._settle(committed=True)
+
+    def afterwards(self, committed: Callable[[], None], undone: Callable[[], None]) -> None:
+        """Within a transaction: have one of the two called once it has ended, for what is kept in memory beside it."""
+        self._afterwards.append((committed, undone))
+
+    def _settle(self, *, committed: bool) -> None:
+        waiting, self._afterwards = self._afterwards, []
+        for done, undone in waiting if committed else reversed(waiting):
+            (done if committed else undone)()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

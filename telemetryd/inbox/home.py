@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from telemetryd.errors import AlreadyServingError, InboxUnavailableError, PlaceError
+from telemetryd.health.node_news import NodeNews
 from telemetryd.inbox.tails import Tails
 from telemetryd.limits import INBOX_BUSY_TIMEOUT_S
 
@@ -68,6 +69,8 @@ class Home:
         self.path = path
         self.tails = Tails()
         """What sessions printed last, as any of the connections took it in."""
+        self.node_news: NodeNews | None = None
+        """Who hears what nodes tell of their machines, whichever of the connections takes it in."""
         self.returns = 0
         """How often the file was put back."""
         self._reclaim = reclaim

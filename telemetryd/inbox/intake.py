@@ -6,6 +6,7 @@ Invariants
 * A row never waits in a run that is closing or finished: new records open the run again (a new life).
 * A launcher's output has no run (run_id NULL) while no run of its launch is open; it goes to the next one that is.
 * A node's samples are taken while their run is open; it neither opens nor keeps one open. Others are acked and gone.
+* What a node tells of its machine (Event) is told to its run in the transaction that keeps it: once, or not yet.
 
 Every method must run inside `Database.transaction()`.
 """
@@ -26,8 +27,8 @@ from client.protocol.messages import Hello, RunSpec
 from telemetryd.errors import GapError, SessionClaimError, UnknownSessionError
 from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
+from telemetryd.inbox.home import Home
 from telemetryd.inbox.survey import Survey, add_losses, survey
-from telemetryd.inbox.tails import Tails
 from telemetryd.limits import EARLY_OUTPUT_KEPT_NS, EARLY_OUTPUT_MAX_BYTES, SQLITE_INT_MAX
 
 DAEMON = "daemon"
@@ -63,10 +64,10 @@ class Kept:
 class Intake:
     """Sessions and their records, on one connection."""
 
-    def __init__(self, database: Database, tails: Tails | None = None) -> None:
+    def __init__(self, database: Database, home: Home | None = None) -> None:
         self._database = database
         self._artifacts = Artifacts(database)
-        self._tails = tails
+        self._home = home
 
     def hello(self, hello: Hello, now_ns: int) -> Greeted:
         """Create or find the session and its run.
@@ -206,8 +207,8 @@ class Intake:
         )
         for artifact in seen.artifacts if run_id is not None else ():
             self._artifacts.take(run_id, session, artifact, time.time_ns())
-        if self._tails is not None:
-            self._tails.add(session, seen.output)
+        if self._home is not None:
+            self._home.tails.add(session, seen.output)
         if seen.end is not None:
             self._end(session, seen.end)
         trimmed = self._trim_early_output(session) if run_id is None else 0
@@ -227,8 +228,9 @@ class Intake:
         """A node's records: kept while their run is open, else acked all the same and gone. Raises MalformedError."""
         if seen.rows:
             raise MalformedError("a node has samples, not rows")
-        (hello,) = self._database.row("SELECT hello FROM sessions WHERE session = ?", (session,))
-        run_id = self._run_of_node(_decode_hello(hello))
+        (encoded,) = self._database.row("SELECT hello FROM sessions WHERE session = ?", (session,))
+        hello = _decode_hello(encoded)
+        run_id = self._run_of_node(hello)
         if run_id is not None:
             self._database.execute(
                 "INSERT INTO batches (run_id, session, first, last, rows, body) VALUES (?, ?, ?, ?, 0, ?)",
@@ -238,10 +240,27 @@ class Intake:
             "UPDATE sessions SET acked = ?, run_id = ?, state = 'open' WHERE session = ?",
             (last, run_id if run_id is not None else known, session),
         )
+        self._hear_node(session, run_id, hello.run.key() if hello.run is not None else "", seen.events)
         if seen.end is not None:
             self._end(session, seen.end)
+            self._node_left(session)
         lost = seen.samples_lost + (seen.samples if run_id is None else 0)
         return Kept(last, run_id, last - first + 1, 0, seen.end is not None, samples_lost=lost)
+
+    def _hear_node(self, session: str, run_id: int | None, key: str, said: Sequence[records.Event]) -> None:
+        """What a node tells of its machine: the run hears of it in the same transaction."""
+        if self._home is None or (news := self._home.node_news) is None:
+            return
+        for event in said:
+            told = news.came(session, run_id, key, event, self._database.afterwards)
+            if run_id is not None and told:
+                self.tell(run_id, told)
+
+    def _node_left(self, session: str) -> None:
+        if self._home is None or (news := self._home.node_news) is None:
+            return
+        for told in news.left(session, self._database.afterwards):
+            self.tell(told.run_id, told.said)
 
     def _note_offered(self, session: str, offered: int) -> None:
         self._database.execute(
@@ -267,6 +286,8 @@ class Intake:
         changed = self._database.execute(
             "UPDATE sessions SET state = 'lost' WHERE session = ? AND state = 'open'", (session,)
         ).rowcount
+        if changed:
+            self._node_left(session)
         if changed and found[0] is not None and _decode_hello(found[1]).rank is not None:
             self._database.execute(
                 "INSERT INTO batches (run_id, session, first, last, rows, body) VALUES (?, ?, 0, 0, 0, ?)",

@@ -30,16 +30,28 @@ class _Host(msgspec.Struct):
     host: str = ""
 
 
+class _Place(msgspec.Struct):
+    """Of a Hello: the process's place among the ranks."""
+
+    rank: int | None = None
+    world_size: int = 1
+
+
 _decode_host = msgspec.msgpack.Decoder(_Host).decode
+_decode_place = msgspec.msgpack.Decoder(_Place).decode
 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """How a session stands: `state` "open", "ended" or "lost"; the exit code its End gave."""
+    """How a session stands: `state` "open", "ended" or "lost"; the exit code its End gave. `rank` and `world_size` are
+    the process's, `launcher` is the session of whoever started it with `telemetryd run`."""
 
     state: str
     exit_code: int | None
     implicit: bool
+    rank: int | None = None
+    world_size: int = 1
+    launcher: SessionEnd | None = None
 
 
 @dataclass(frozen=True)
@@ -105,20 +117,18 @@ class Progress:
         with self._database.transaction():
             self._database.execute("UPDATE runs SET started = ? WHERE run_id = ?", (started, run_id))
 
-    def close(
-        self, run_id: int, decide: Callable[[list[SessionEnd], SessionEnd | None], int | None]
-    ) -> tuple[int, int] | None:
+    def close(self, run_id: int, decide: Callable[[list[SessionEnd]], int | None]) -> tuple[int, int] | None:
         """Close an open run when `decide` says so.
 
-        It is given the sessions of the run's present life, in the order they came, and the launcher's session, and
-        answers the exit code or None. Returns (exit code, last batch) when the run is closing now.
+        It is given the training sessions of the run's present life, in the order they came, and answers the exit code
+        or None. Returns (exit code, last batch) when the run is closing now.
         """
         with self._database.transaction():
-            found = self._database.row("SELECT state, life, launch, cursor FROM runs WHERE run_id = ?", (run_id,))
+            found = self._database.row("SELECT state, life, cursor FROM runs WHERE run_id = ?", (run_id,))
             if found is None or found[0] != "open":
                 return None
-            _, life, launch, cursor = found
-            code = decide(self._train_sessions(run_id, life), self._console(launch))
+            _, life, cursor = found
+            code = decide(self._train_sessions(run_id, life))
             if code is None:
                 return None
             last = max(cursor, self._last_batch(run_id))
@@ -130,11 +140,16 @@ class Progress:
 
     def _train_sessions(self, run_id: int, life: int) -> list[SessionEnd]:
         rows = self._database.rows(
-            "SELECT state, exit_code, implicit_end FROM sessions WHERE run_id = ? AND role = 'train' AND life = ?"
-            " ORDER BY rowid",
+            "SELECT state, exit_code, implicit_end, hello, launch FROM sessions"
+            " WHERE run_id = ? AND role = 'train' AND life = ? ORDER BY rowid",
             (run_id, life),
         )
-        return [SessionEnd(state, code, bool(implicit)) for state, code, implicit in rows]
+        launchers = {launch: self._console(launch) for *_, launch in rows}
+        found = []
+        for state, code, implicit, hello, launch in rows:
+            place = _decode_place(hello)
+            found.append(SessionEnd(state, code, bool(implicit), place.rank, place.world_size, launchers[launch]))
+        return found
 
     def _console(self, launch: str | None) -> SessionEnd | None:
         if launch is None:

@@ -25,7 +25,7 @@ class Inbox:
         """
         self.path = path
         self.database = Database(path, home)
-        self.intake = Intake(self.database, home.tails if home is not None else None)
+        self.intake = Intake(self.database, home)
         self.progress = Progress(self.database)
         self.ledger = Ledger(self.database)
         self.artifacts = Artifacts(self.database)

@@ -31,6 +31,8 @@ class Survey:
     """Values of a node's machine."""
     samples_lost: int = 0
     """Those that the node had no room for."""
+    events: list[records.Event] = field(default_factory=list)
+    """What a node tells of its machine."""
 
 
 def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
@@ -49,6 +51,7 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
     end: records.End | None = None
     artifacts: list[records.Artifact | records.Staged] = []
     output: list[records.Output] = []
+    events: list[records.Event] = []
     data = bytes(view) if not isinstance(payload, bytes) else payload  # slices of bytes compare fastest
     while position < stop:
         body = position + HEADER_BYTES
@@ -76,13 +79,15 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
                 elif isinstance(record, records.Sample):
                     samples += len(record.values)
                     samples_lost += min(max(0, record.lost), LOSS_MAX_ROWS)
+                elif isinstance(record, records.Event):
+                    events.append(record)
         else:
             start = after
         position = after
         sequence += 1
     if sequence != last + 1:
         raise MalformedError(f"{sequence - first} records where the batch says {first} to {last}")
-    return Survey(start, rows, losses, end, artifacts, output, samples, samples_lost)
+    return Survey(start, rows, losses, end, artifacts, output, samples, samples_lost, events)
 
 
 def _notice(body: bytes, crc: int, sequence: int) -> records.AnyRecord | None:

@@ -1,6 +1,8 @@
-"""`telemetryd node`: this machine's sampler, and its samples as sessions of the runs that train here.
+"""`telemetryd node`: this machine's sampler; its samples, and what they show of the machine's health, go as sessions to
+the runs that train here.
 
-    main thread    the sampling process (supervision/sampling.py, as in the daemon), sessions (streams.py)
+    main thread    the sampling process and the rules on what it reads (supervision/sampling.py and machine_rules.py, as
+                   in the daemon), what they find (findings.py), sessions (streams.py)
     asker          what trains here (question.py)
     senders        one for each session, the client's own
 
@@ -18,20 +20,25 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from client.protocol import records
 from client.protocol.messages import RunSpec
 from telemetryd.bell import Bell, ringing
 from telemetryd.health.counters import Counters
-from telemetryd.health.events import Events
 from telemetryd.health.status import Health
-from telemetryd.node.limits import CLOSE_TIMEOUT_S, TURN_S
+from telemetryd.node.findings import Findings, NodeEvents
+from telemetryd.node.limits import CLOSE_TIMEOUT_S, RULES_LOOK_S, TURN_S
 from telemetryd.node.question import Asker, Run, Standing
+from telemetryd.node.slow_ranks import SlowRanks
 from telemetryd.node.streams import Streams
 from telemetryd.runs import control
+from telemetryd.sampling.messages import Event, Reading
 from telemetryd.settings import DaemonSettings
+from telemetryd.settings.rules import BY_NAME, limits_of
 from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision.machine_rules import MachineRules
 from telemetryd.supervision.sampler_process import SAMPLER_COMMAND
 from telemetryd.supervision.sampling import Sampling
 
@@ -78,9 +85,16 @@ class Agent:
         self._counters = Counters()
         self._streams = Streams(settings.endpoint, settings.spool_dir, self._host)
         self._asker = Asker(settings.endpoint, settings.spool_dir, self._host, self._bell.ring)
+        self._events = NodeEvents(self._tell)
         self._sampling = Sampling(
-            settings, self, self, Health(), self._counters, Events(), self._selector, command, log_dir=folder
+            settings, self, self, Health(), self._counters, self._events, self._selector, command, log_dir=folder
         )
+        self._findings = Findings(self._events, self._tell)
+        self._rules = MachineRules(limits_of(settings.health), self._sampling, self._events, self._findings)
+        self._slow_ranks = SlowRanks()
+        self._rules_looked_s = 0.0
+        self._sampled: frozenset[int] = frozenset()
+        self._sampling.machine.listen(self._reading, self._happened)
 
     # What Sampling asks.
 
@@ -100,6 +114,50 @@ class Agent:
     def step_of(self, run_id: int) -> int | None:
         """Nothing is known of steps here."""
         return None
+
+    # What the rules are fed with, and whom they tell.
+
+    def _reading(self, reading: Reading) -> None:
+        with self._guarded():
+            self._rules.reading(reading)
+
+    def _happened(self, event: Event) -> None:
+        with self._guarded():
+            self._rules.happened(event)
+
+    def _tell(self, key: str, event: records.Event) -> None:
+        for run, spec in self._runs.values():
+            if run.key == key and not self._streams.tell(spec, event):
+                log.warning("event_untold run=%s kind=%s", key, event.kind)
+
+    def _look_at_rules(self, now_s: float) -> None:
+        """What time and runs that have gone have brought about."""
+        if now_s - self._rules_looked_s < RULES_LOOK_S:
+            return
+        self._rules_looked_s = now_s
+        with self._guarded():
+            self._rules.let_go(time.time())
+            sampled = frozenset(self._sampling.watched)
+            if gone := self._sampled - sampled:
+                over = self._rules.over_without(gone)
+                for rule, subject, _ in self._events.active():
+                    if not sampled or subject in over:
+                        self._rules.forget(subject)
+                        self._findings.cleared(BY_NAME[rule], subject, "nothing of the run is here any more", [])
+            self._sampled = sampled
+            here = [run for run, _ in self._runs.values()]
+            for key, event in self._slow_ranks.look(here, self._sampling.watched, self._sampling.machine):
+                log.warning("slow_rank run=%s rank=%s cause=%r", key, event.rank, event.advice)
+                self._tell(key, event)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A defect of the rules costs what was just looked at, never the samples."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("health_failed")
+            self._counters.defect("health_errors", error)
 
     # The main thread.
 
@@ -135,6 +193,7 @@ class Agent:
             self._heeded = standing
             self._follow(standing)
         self._sampling.look(time.monotonic(), sessions_changed=news)
+        self._look_at_rules(time.monotonic())
         self._streams.keep({run.key for run, _ in self._runs.values()})
 
     def _follow(self, standing: Standing) -> None:

@@ -10,6 +10,9 @@ ASK_TIMEOUT_S = 5.0
 TURN_S = 0.5
 """How often the main thread looks when nothing happens: no descriptor tells that a session or the sampler ended."""
 
+RULES_LOOK_S = 1.0
+"""How often health rules are asked for what is over; they are fed as samples come."""
+
 JOURNAL_MAX_BYTES = 64 << 20
 """Samples of one run that may wait on this machine's disk while the daemon cannot be reached: some 12 hours of eight
 GPUs every 10 s. What comes beyond is dropped, and counted."""

@@ -26,13 +26,14 @@ _SESSION = re.compile(r"[0-9a-f]{32}")
 
 
 class Run(msgspec.Struct):
-    """An open run that trains here: its number and key in the daemon, on how many hosts it trains, and what its
-    processes here said of themselves (msgpack of Hello)."""
+    """An open run that trains here: its number and key in the daemon, on how many hosts it trains, what its processes
+    here said of themselves (msgpack of Hello), and the rank that is slower than all others."""
 
     run: int
     key: str
     nodes: int
     hellos: list[bytes]
+    slow: int | None = None
 
     def spec(self) -> RunSpec | None:
         """What names the run; None where its processes do not."""

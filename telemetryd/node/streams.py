@@ -1,9 +1,9 @@
 """A node's sessions to the run's daemon, one for each run that trains here: the client's own, role "node".
 
-    samples ──► Session.record ──► journal (bounded) ──► the client's sender ──► inbox of the run's daemon
+    samples, events ──► Session.record ──► journal (bounded) ──► the client's sender ──► inbox of the run's daemon
 
-Opened at a run's first samples, ended when nothing of the run trains here any more. What a full journal does not take
-is counted, and told with the next sample that finds room.
+Opened at a run's first sample or event, ended when nothing of the run trains here any more. What a full journal does
+not take is counted, and told with the next record of its kind that finds room.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import telemetryd
 from client.policy import Policy
 from client.protocol.messages import Hello, RunSpec
-from client.protocol.records import End, Sample
+from client.protocol.records import End, Event, Sample
 from client.session import Session
 from telemetryd.node.limits import JOURNAL_MAX_BYTES, LEAVING_MAX, MEMORY_MAX_BYTES
 from telemetryd.runs import control
@@ -37,16 +37,13 @@ class Streams:
         self._open: dict[str, Session] = {}
         self._leaving: list[Session] = []
         self._lost: Counter[str] = Counter()
+        """Values, by run."""
+        self._untold: Counter[str] = Counter()
+        """Events, by run."""
 
     def give(self, spec: RunSpec, samples: control.Samples) -> bool:
         """Add samples to a run; False when its journal is full."""
-        key = spec.key()
-        session = self._open.get(key)
-        if session is None:
-            session = self._open[key] = Session.open(
-                self._hello(spec), endpoint=self._endpoint, spool_dir=self._spool_dir, policy=_POLICY
-            )
-            log.info("samples_for run=%s session=%s", key, session.hello.session)
+        key, session = spec.key(), self._session(spec)
         lost = self._lost[key]
         sample = Sample(samples.time_ns, samples.values, self._host, session.clock_offset_ns, lost)
         if not session.record(sample):
@@ -54,6 +51,26 @@ class Streams:
             return False
         del self._lost[key]
         return True
+
+    def tell(self, spec: RunSpec, event: Event) -> bool:
+        """Tell a run what happened here; False when its journal is full."""
+        key, session = spec.key(), self._session(spec)
+        event.node, event.offset_ns, event.lost = self._host, session.clock_offset_ns, self._untold[key]
+        if not session.record(event):
+            self._untold[key] += 1
+            return False
+        del self._untold[key]
+        return True
+
+    def _session(self, spec: RunSpec) -> Session:
+        key = spec.key()
+        session = self._open.get(key)
+        if session is None:
+            session = self._open[key] = Session.open(
+                self._hello(spec), endpoint=self._endpoint, spool_dir=self._spool_dir, policy=_POLICY
+            )
+            log.info("samples_for run=%s session=%s", key, session.hello.session)
+        return session
 
     def _hello(self, spec: RunSpec) -> Hello:
         return Hello(
@@ -76,6 +93,8 @@ class Streams:
         session = self._open.pop(key)
         if lost := self._lost.pop(key, 0):
             session.record(Sample(time.time_ns(), {}, self._host, lost=lost))
+        if untold := self._untold.pop(key, 0):
+            session.record(Event(time.time_ns(), "", "", self._host, known=True, lost=untold))
         session.record(End(time.time_ns()))
         self._leaving.append(session)
         log.info("samples_end run=%s session=%s", key, session.hello.session)

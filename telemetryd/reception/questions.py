@@ -23,6 +23,7 @@ from telemetryd.limits import (
     ANSWER_RUNS_MAX,
     ARTIFACT_LISTED,
     STATUS_FINISHED_RUNS,
+    STRAGGLER_OVER_SHARE,
 )
 
 
@@ -197,10 +198,16 @@ class Questions:
             room -= 1
             if run_id not in runs:
                 nodes = len(self._progress.hosts_training_for(run_id))
-                runs[run_id] = {"run": run_id, "key": key, "nodes": nodes, "hellos": []}
+                runs[run_id] = {"run": run_id, "key": key, "nodes": nodes, "hellos": [], **self._slow(run_id)}
             runs[run_id]["hellos"].append(_encode(_shortened(_decode_hello(encoded))))
         daemon = {name: self._identity.get(name) for name in ("host", "boot_id", "sampling")}
         return {"runs": list(runs.values()), **daemon}
+
+    def _slow(self, run_id: int) -> dict[str, int]:
+        """The rank of a run that is slower than all others, where one is."""
+        figures = self._deliveries.ranks(run_id)
+        rank = figures.get("slowest")
+        return {} if rank is None or figures.get("slower_by", 0.0) < STRAGGLER_OVER_SHARE else {"slow": rank}
 
     def _run_map(self, run: RunAccount, processes: int) -> dict[str, Any]:
         """A run with its newest `processes`."""

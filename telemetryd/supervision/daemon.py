@@ -221,7 +221,9 @@ class Daemon:
             self._counters,
             self.records_came,
             lambda: self._undertaker.poke(),
+            lambda run_id: self._deliveries.newest(run_id).step,
         )
+        home.node_news = self.watchdog.node_news
         self._supervisor.guard = self.watchdog
         self._undertaker = Undertaker(
             home,

@@ -2,7 +2,7 @@
 
 Only causes that samples show, the surest first: its GPU is lowered in its clocks, its PCIe link is narrower than it can
 be, the container's CPU quota stops it, it waits for data (its GPU idles while processes wait for disks or the CPU is
-full). The ranks of other machines are seen by their own daemons.
+full). The ranks of other machines are seen there, by `telemetryd node`.
 """
 
 from __future__ import annotations

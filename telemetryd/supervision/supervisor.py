@@ -264,9 +264,7 @@ class Supervisor:
             return
         if not self.guard.may_close(run.run_id):
             return
-        closed = self._inbox.progress.close(
-            run.run_id, lambda sessions, console: closing_code(sessions, console, waited_s)
-        )
+        closed = self._inbox.progress.close(run.run_id, lambda sessions: closing_code(sessions, waited_s))
         if closed is not None:
             code, last = closed
             log.info("run_closing run=%d key=%s exit_code=%d last_batch=%d", run.run_id, run.key, code, last)

@@ -8,20 +8,18 @@ loses none of it, and nothing is told twice. A run that is over is told nothing;
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from client.protocol.records import Alert, Record, Saved, Summary
+from client.protocol.records import Record, Saved
 from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.events import Event, Events
+from telemetryd.health.telling import Telling
 from telemetryd.inbox.store import Inbox
 from telemetryd.settings.rules import ERROR, Rule
 
 log = logging.getLogger(__name__)
-
-PREFIX = "_telemetryd/health/"
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class Teller:
         self._counters = counters
         self._step_of = step_of
         self._woken = woken
-        self._alerts = alerts
-        self._wait_ms = max(1, int(alert_wait_s * 1000))
-        self._counts: dict[tuple[int, str], int] = {}
+        self.telling = Telling(events, alerts=alerts, alert_wait_s=alert_wait_s)
 
     def raised(
         self,
@@ -89,8 +85,8 @@ class Teller:
         self._counters.add("health_cleared")
         log.info("health_cleared rule=%s subject=%r message=%r", rule.name, subject, message)
         for one in concerned:
-            if (one.run_id, rule.name) in self._counts:
-                self.write(one.run_id, [Summary([([f"{PREFIX}{rule.name}/active"], False)])])
+            if self.telling.was_told(one.run_id, rule.name):
+                self.write(one.run_id, self.telling.cleared(rule.name))
 
     def write(self, run_id: int, said: Sequence[Record]) -> bool:
         """Have a run told; False, and counted, when that is not possible."""
@@ -112,7 +108,7 @@ class Teller:
 
     def forget(self, runs: set[int]) -> None:
         """These runs are there; what is known of others can go."""
-        self._counts = {key: count for key, count in self._counts.items() if key[0] in runs}
+        self.telling.forget(runs)
 
     def _of(self, event: Event, one: Concerned) -> Event:
         return replace(
@@ -124,20 +120,9 @@ class Teller:
         )
 
     def _tell_run(self, rule: Rule, one: Concerned, event: Event, files: Mapping[str, bytes]) -> None:
-        count = self._counts[one.run_id, rule.name] = self._counts.get((one.run_id, rule.name), 0) + 1
-        name = f"{PREFIX}{rule.name}"
-        values: dict[str, str | int | bool] = {
-            name: event.message,
-            f"{name}/count": count,
-            f"{name}/active": bool([1 for found, _, _ in self._events.active() if found == rule.name]),
-            f"{name}/time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.time_ns / 1e9)),
-        }
-        values |= {f"{name}/{word}": number for word, number in _where(event).items()}
-        said: list[Record] = [Summary([([key], value) for key, value in values.items()])]
-        said += [Saved(path, "now", content=content) for path, content in files.items()]
-        if self._alerts:
-            said.append(Alert(rule.title, _text(event), rule.level, self._wait_ms, event.time_ns))
-        if self.write(one.run_id, said) and self._alerts:
+        summary, *alert = self.telling.raised(one.run_id, rule, event, active=False)
+        saved = [Saved(path, "now", content=content) for path, content in files.items()]
+        if self.write(one.run_id, [summary, *saved, *alert]) and alert:
             self._counters.add("health_alerts")
 
 
@@ -145,14 +130,3 @@ def _words(event: Event, rule: Rule) -> str:
     """For the log, which has a time of its own: what happened, what to do, and where."""
     said = {name: value for name, value in event.as_map().items() if name != "time_ns" and value != rule.name}
     return " ".join(f"{name}={value!r}" for name, value in sorted(said.items(), key=lambda one: one[0] == "kind"))
-
-
-def _where(event: Event) -> dict[str, int]:
-    places = {"rank": event.rank, "step": event.step, "gpu": event.gpu}
-    return {word: number for word, number in places.items() if number is not None}
-
-
-def _text(event: Event) -> str:
-    where = ", ".join(f"{word} {number}" for word, number in _where(event).items())
-    parts = [f"{event.message} ({where})" if where else event.message, *([event.advice] if event.advice else [])]
-    return "\n".join(f"{part[0].upper()}{part[1:]}." for part in parts)

@@ -1,6 +1,6 @@
 """The health rules at work: samples, driver events, ends of processes and losses go in; what is amiss is told.
 
-    Machine (readings, events) ─► Judge, Bursts ─┐
+    Machine (readings, events) ─► MachineRules ──┐
     inbox, samples ─► Stalls ────────────────────┼─► Teller ─► log, status, counters, the runs (summary, alert, files)
     dead processes ─► Graves ────────────────────┤
     run workers (losses) ────────────────────────┘
@@ -17,44 +17,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
-from pathlib import Path
 from typing import Protocol
 
 from telemetryd.errors import InboxError
 from telemetryd.health import events as health_events
 from telemetryd.health.counters import Counters
 from telemetryd.health.events import Events
-from telemetryd.health.judge import Finding, Judge
-from telemetryd.health.level import Burst
+from telemetryd.health.node_news import NodeNews
 from telemetryd.inbox.store import Inbox
 from telemetryd.inbox.tails import Tails
-from telemetryd.limits import EVENT_QUIET_S, HEALTH_LOOK_S
+from telemetryd.limits import HEALTH_LOOK_S
 from telemetryd.runs import control
 from telemetryd.sampling.messages import HOST, Event, Reading
 from telemetryd.settings.rules import BY_NAME, limits_of
-from telemetryd.supervision import mounts, slowness
+from telemetryd.supervision import slowness
 from telemetryd.supervision.graves import Graves
-from telemetryd.supervision.sampling import Sampling, concerns
+from telemetryd.supervision.machine_rules import MachineRules
+from telemetryd.supervision.sampling import Sampling
 from telemetryd.supervision.stalls import Stalls
 from telemetryd.supervision.teller import Concerned, Teller
 from telemetryd.supervision.watched import Watched
 
 log = logging.getLogger(__name__)
-
-RULE_OF_EVENT = {
-    "xid": "xid",
-    "ecc_double_bit": "ecc",
-    "ecc_single_bit_storm": "ecc",
-    "poison": "ecc",
-    "retirement": "ecc",
-    "retirement_failure": "ecc",
-    "gpu_lost": "gpu_lost",
-    "gpu_hung": "gpu_lost",
-    "driver_lost": "gpu_lost",
-}
-"""Which rule an event of the sampler stands for."""
-GOOD_NEWS = frozenset({"gpu_back", "gpu_answers", "driver_back"})
-"""Events that end an episode of `gpu_lost`."""
 
 
 class HealthSettings(Protocol):
@@ -86,17 +70,21 @@ class Watchdog:
         counters: Counters,
         woken: Callable[[set[int]], None],
         poke: Callable[[], None],
+        deliveries_step: Callable[[int], int | None] | None = None,
     ) -> None:
-        """`woken` is called with runs that have something new in the inbox; `poke` has dead processes looked for."""
+        """`woken` is called with runs that have something new in the inbox; `poke` has dead processes looked for.
+        `deliveries_step` is as `step_of`, for any thread."""
         self._limits = limits_of(settings.health)
         self._inbox = inbox
         self._sampling = sampling
         self._machine = sampling.machine
-        self._judge = Judge(self._limits, self._place)
         self._teller = Teller(
             inbox, events, counters, step_of, woken,
             alerts=settings.health_alerts == "on", alert_wait_s=settings.health_alert_wait_s,
         )  # fmt: skip
+        self._rules = MachineRules(self._limits, sampling, events, self._teller)
+        self.node_news = NodeNews(events, counters, self._teller.telling, deliveries_step or (lambda run_id: None))
+        """For those who take in what nodes tell."""
         self._stalls = Stalls(self._limits.get("no_progress"), inbox.progress, self._teller)
         self._graves = Graves(
             inbox.progress, self._machine, tails, events, counters, self._teller, poke, step_of,
@@ -105,10 +93,6 @@ class Watchdog:
         self._events = events
         self._counters = counters
         self._always = settings.sampling == "always"
-        self._places: dict[tuple[str, str], str] = {}
-        self._scopes: dict[str, set[str]] = {}
-        """Which scopes have told of a file system."""
-        self._bursts: dict[tuple[str, str], Burst] = {}
         self._runs: Mapping[int, Watched] = {}
         self._looked_s = -math.inf
         self._machine.listen(self._reading, self._happened)
@@ -128,7 +112,9 @@ class Watchdog:
                 if self._sampling.watched is not self._runs:  # it has looked after us
                     self._renew(now_s)
                 self._stalls.look(now_s)
-                self._let_go(time.time())
+                self._rules.let_go(time.time())
+                if self.node_news.holds:
+                    self.node_news.keep({run.run_id for run in self._inbox.progress.active()})
 
     def may_close(self, run_id: int) -> bool:
         """Whether a run all of whose sessions are over may be closed. Raises InboxError."""
@@ -151,7 +137,7 @@ class Watchdog:
         with self._guarded():
             if math.isfinite(report.value):
                 self._teller.cleared(rule, subject, f"{report.name} is finite again", concerned)
-            elif not self._is_active(rule.name, subject):
+            elif not self._rules.is_active(rule.name, subject):
                 message = f"{report.name} is {report.value}"
                 event = health_events.Event(time.time_ns(), rule.name, message, step=report.step)
                 self._teller.raised(rule, subject, event, concerned, lasts=True)
@@ -179,18 +165,14 @@ class Watchdog:
         present = {run.run_id for run in self._inbox.progress.active()}
         self._teller.forget(present)
         self._stalls.forget(present)
-        self._places.clear()
-        over = {f"run {run_id}" for run_id in gone} | {str(run_id) for run_id in gone}
-        for subject, scopes in list(self._scopes.items()):
-            scopes -= {f"run:{run_id}" for run_id in gone}
-            if not scopes:
-                del self._scopes[subject]
-                over.add(subject)
+        over = self._rules.over_without(gone) | {str(run_id) for run_id in gone}
         nobody = not self._runs and not self._always
-        for rule, subject, _ in self._events.active():
+        for rule, subject, event in self._events.active():
+            if event.node is not None:  # of another machine: node_news knows when it is over
+                continue
             of_run = rule == "loss_not_finite" and int(subject.split()[1]) not in present
             if nobody or of_run or subject in over:
-                self._judge.forget(subject)
+                self._rules.forget(subject)
                 self._teller.cleared(BY_NAME[rule], subject, "the run is over", [])
 
     @contextlib.contextmanager
@@ -209,82 +191,8 @@ class Watchdog:
     def _reading(self, reading: Reading) -> None:
         with self._guarded():
             self._stalls.reading(reading, time.monotonic())
-            for finding in self._judge.feed(reading.scope, reading.values, reading.time_ns):
-                self._found(finding)
-
-    def _found(self, finding: Finding) -> None:
-        rule = BY_NAME[finding.rule]
-        concerned = self._concerned(finding)
-        if not finding.begins:
-            self._teller.cleared(rule, finding.subject, finding.message, concerned)
-            return
-        uuid = finding.scope.removeprefix("gpu:") if finding.scope.startswith("gpu:") else None
-        event = health_events.Event(finding.time_ns, rule.name, finding.message, uuid=uuid)
-        self._teller.raised(rule, finding.subject, event, concerned, lasts=True)
-
-    def _concerned(self, finding: Finding) -> list[Concerned]:
-        """The runs that a finding is about."""
-        scopes = self._scopes.get(finding.subject, set()) | {finding.scope}
-        found = []
-        for run_id, watched in self._sampling.watched.items():
-            uuid = finding.scope.removeprefix("gpu:") if finding.scope.startswith("gpu:") else None
-            if uuid is not None:
-                if uuid in watched.panel.ordinals:
-                    found.append(Concerned(run_id, watched.key, watched.rank_on(uuid), watched.panel.ordinals[uuid]))
-            elif HOST in scopes or f"run:{run_id}" in scopes:
-                found.append(Concerned(run_id, watched.key))
-        return found
+            self._rules.reading(reading)
 
     def _happened(self, event: Event) -> None:
         with self._guarded():
-            self._heed(event)
-
-    def _heed(self, event: Event) -> None:
-        """An event of the driver, which sampling has told of already: the rule's counts, alerts and summaries."""
-        if event.kind in GOOD_NEWS:
-            for rule, subject, _ in self._events.active():
-                if rule == "gpu_lost" and (event.uuid is None or subject == event.uuid):
-                    self._teller.cleared(BY_NAME[rule], subject, event.message, self._of_gpu(event))
-            return
-        rule_name = RULE_OF_EVENT.get(event.kind)
-        if rule_name is None or rule_name not in self._limits:
-            return
-        name = (event.uuid or "driver") + (f" XID {event.code}" if event.code is not None else "")
-        lost = rule_name == "gpu_lost"
-        if lost and self._is_active(rule_name, name):
-            return
-        if not lost and not self._bursts.setdefault((rule_name, name), Burst(EVENT_QUIET_S)).hit(time.time()):
-            return
-        what = f"XID {event.code}: {event.message}" if event.code is not None else event.message
-        told = health_events.Event(event.time_ns, event.kind, what, event.advice, event.fatal, event.code, event.uuid)
-        self._teller.raised(BY_NAME[rule_name], name, told, self._of_gpu(event), lasts=True, known=True)
-
-    def _of_gpu(self, event: Event) -> list[Concerned]:
-        uuid = event.uuid
-        return [
-            Concerned(run_id, one.key, one.rank_on(uuid) if uuid else None, one.panel.ordinals.get(uuid or ""))
-            for run_id, one in self._sampling.watched.items()
-            if concerns(event, one, self._machine)
-        ]
-
-    def _let_go(self, now_s: float) -> None:
-        """Bursts that are over."""
-        over = self._judge.look(now_s) + [key for key, burst in self._bursts.items() if burst.is_over(now_s)]
-        for rule, subject in over:
-            self._teller.cleared(BY_NAME[rule], subject, "nothing more of it", [])
-
-    def _is_active(self, rule: str, subject: str) -> bool:
-        return any((rule, subject) == (one, other) for one, other, _ in self._events.active())
-
-    def _place(self, scope: str, path: str) -> str:
-        """The file system that a path lies on, as the process of that scope sees it."""
-        found = self._places.get((scope, path))
-        if found is None:
-            pid = "self"
-            if scope.startswith("run:"):
-                watched = self._sampling.watched.get(int(scope.removeprefix("run:")))
-                if watched is not None and watched.target.processes:
-                    pid = str(watched.target.processes[0].pid)
-            found = self._places[scope, path] = mounts.file_system(Path("/proc") / pid / "mountinfo", path) or path
-        self._scopes.setdefault(found, set()).add(scope)
-        return found
+            self._rules.happened(event)

@@ -23,7 +23,10 @@ DEPLOY = ROOT / "deploy"
 KUSTOMIZATIONS = sorted(path.parent for path in (DEPLOY / "k8s").glob("*/kustomization.yaml"))
 DOCKERFILES = sorted((DEPLOY / "docker").glob("*Dockerfile"))
 SCRIPTS = sorted([*DEPLOY.rglob("*.sh"), *DEPLOY.rglob("*.sbatch")])
-UNITS = {"system": DEPLOY / "systemd" / "system", "user": DEPLOY / "systemd" / "user"}
+SYSTEM, USER = DEPLOY / "systemd" / "system", DEPLOY / "systemd" / "user"
+DAEMON_UNITS = (SYSTEM / "telemetryd.service", USER / "telemetryd.service")
+NODE_UNIT = SYSTEM / "telemetryd-node.service"
+UNITS = (*DAEMON_UNITS, NODE_UNIT)
 KUBERNETES = ("1.29", "1.33")
 """The first version with sidecars by default, and one of those in use."""
 
@@ -126,6 +129,47 @@ def test_the_sidecar_is_native_with_its_socket_in_memory_and_its_spool_on_disk()
     assert pod["shareProcessNamespace"] is False
 
 
+def test_every_node_of_the_indexed_job_is_sampled_by_a_native_sidecar_without_wandbs_key() -> None:
+    (pod,) = pods(DEPLOY / "k8s" / "indexed" / "job.yaml")
+    (sampler,) = pod["initContainers"]
+    (training,) = pod["containers"]
+    assert sampler["command"] == ["telemetryd", "node"]
+    assert sampler["restartPolicy"] == "Always", "else it would have to end before training begins"
+    named = [{one["name"]: one.get("value") for one in container["env"]} for container in (sampler, training)]
+    for name in ("TELEMETRYD_ENDPOINT", "TELEMETRYD_KEY_FILE"):
+        assert named[0][name] == named[1][name]
+    assert pod["shareProcessNamespace"] is True
+    assert "wandb" not in str(pod["volumes"]), "or training could read the key of a process beside it"
+    assert {"name": "spool", "mountPath": "/var/spool/telemetryd"} in sampler["volumeMounts"]
+
+
+@pytest.mark.parametrize("name", ["daemonset", "indexed"])
+def test_with_the_http_port_open_the_kubelet_asks_healthz(name: str, tmp_path: Path) -> None:
+    # kustomize takes no absolute paths, and nothing beyond what the kustomization names.
+    shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(f"resources: [../k8s/{name}]\ncomponents: [../k8s/components/http]\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(checked(tool("kubectl"), "kustomize", mine))
+    for version in KUBERNETES:
+        checked(tool("kubernetes-validate"), "--strict", "-k", version, path)
+    (daemon,) = [container for pod in pods(path) for container in containers(pod) if is_daemon(container)]
+    (port,) = [port["containerPort"] for port in daemon["ports"] if port["name"] == "http"]
+    assert daemon["livenessProbe"].keys() & {"exec", "httpGet"} == {"httpGet"}
+    assert daemon["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert daemon["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert {"name": "TELEMETRYD_HTTP", "value": f"0.0.0.0:{port}"} in daemon["env"]
+    assert daemon["startupProbe"]["exec"]
+
+
+def test_every_way_is_from_nothing_to_a_run_in_under_five_commands() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    ways = [re.findall(r"^\$ (.+)$", block, re.M) for block in re.findall(r"```console\n(.*?)```", text, re.S)]
+    assert len(ways) >= 6
+    assert max(map(len, ways)) < 5
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_hadolint_has_nothing_to_say(path: Path) -> None:
     assert checked(tool("hadolint"), path).strip() == ""
@@ -136,42 +180,49 @@ def test_shellcheck_has_nothing_to_say(path: Path) -> None:
     assert checked(tool("shellcheck"), "-x", "-P", path.parent, path).strip() == ""
 
 
-@pytest.fixture(params=list(UNITS))
-def unit(request: pytest.FixtureRequest, short_path: Path) -> tuple[str, Path]:
-    """A unit as it is installed, but with a program that is there."""
-    text = (UNITS[request.param] / "telemetryd.service").read_text()
-    path = short_path / "telemetryd.service"
-    path.write_text(re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", text, flags=re.M))
-    return request.param, path
-
-
-def test_systemd_takes_the_units(unit: tuple[str, Path], short_path: Path) -> None:
-    kind, path = unit
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_systemd_takes_the_units(unit: Path, short_path: Path) -> None:
+    path = short_path / unit.name  # as it is installed, but with a program that is there
+    path.write_text(re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", unit.read_text(), flags=re.M))
+    kind = unit.parent.name
     said = checked(tool("systemd-analyze"), f"--{kind}", "verify", path, env={"XDG_RUNTIME_DIR": str(short_path)})
-    assert "telemetryd.service" not in said, said
+    assert unit.name not in said, said
 
 
-def test_the_exposure_of_the_system_unit_is_what_the_document_says() -> None:
+@pytest.mark.parametrize("path", [SYSTEM / "telemetryd.service", NODE_UNIT], ids=lambda path: path.stem)
+def test_the_exposure_of_a_system_unit_is_no_more_than_the_document_says(path: Path) -> None:
     stated = re.search(r"`systemd-analyze security` gives it (\d+\.\d)", (DEPLOY / "README.md").read_text())
     assert stated
-    text = (UNITS["system"] / "telemetryd.service").read_text()
-    assert "CapabilityBoundingSet=\n" in text
-    path = UNITS["system"] / "telemetryd.service"
+    assert "CapabilityBoundingSet=\n" in path.read_text()
     said = checked(tool("systemd-analyze"), "security", "--offline=true", "--no-pager", path)
-    found = re.search(r"exposure level for telemetryd\.service: (\d+\.\d)", said)
+    found = re.search(rf"exposure level for {path.name}: (\d+\.\d)", said)
     assert found
     assert float(found[1]) <= float(stated[1])
 
 
-@pytest.mark.parametrize("kind", list(UNITS))
-def test_units_notify_are_watched_and_drain_before_they_are_killed(kind: str) -> None:
-    text = (UNITS[kind] / "telemetryd.service").read_text()
-    settings = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+def settings_of(unit: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"[A-Z]\w+=", line))
+
+
+def test_the_nodes_unit_starts_the_sampler_with_a_clients_key_and_none_of_wandbs() -> None:
+    text, settings = NODE_UNIT.read_text(), settings_of(NODE_UNIT)
+    assert settings["ExecStart"].endswith("/telemetryd node")
+    assert settings["EnvironmentFile"] == "/etc/telemetryd/node.env"
+    assert settings["LoadCredential"] == "node-key:/etc/telemetryd/node.key"
+    assert "Environment=TELEMETRYD_KEY_FILE=%d/node-key\n" in text
+    assert "WANDB_API_KEY" not in text
+    assert settings["Restart"] == "always"
+    assert settings["NoNewPrivileges"] == "yes"
+
+
+@pytest.mark.parametrize("unit", DAEMON_UNITS, ids=lambda path: path.parent.name)
+def test_units_notify_are_watched_and_drain_before_they_are_killed(unit: Path) -> None:
+    settings = settings_of(unit)
     assert settings["Type"] == "notify"
     assert int(settings["WatchdogSec"]) >= 10
     assert int(settings["TimeoutStopSec"]) > DRAIN_TIMEOUT_S + 20
     assert {"RuntimeDirectory", "ExecStart", "Restart"} <= settings.keys()
     assert settings["NoNewPrivileges"] == "yes"
-    if kind == "system":
+    if unit.parent == SYSTEM:
         assert settings["LoadCredential"].startswith("wandb-api-key:")
         assert {"StateDirectory", "ProtectSystem", "SystemCallFilter"} <= settings.keys()

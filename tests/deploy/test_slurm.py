@@ -97,6 +97,12 @@ def test_a_job_on_two_nodes_is_one_run_with_a_daemon_on_the_first(
     for rank, counted in rows_by_rank(files, 2).items():
         assert counted == Counter(range(200)), f"rank {rank}"
     assert list((Path.home() / ".telemetryd").iterdir()) == [], "the job's keys are gone"
+    # A sampler was started on both nodes. They are one machine here, which the daemon samples itself and which has room
+    # for one; that the other one failed is nothing to the job.
+    said = (tmp_path / "job.out").read_text()
+    assert said.count(" at_home ") == 1, said
+    assert said.count("telemetryd node: another daemon uses the state folder") == 1, said
+    assert said.count("telemetryd: stopped; 0 values sampled, 0 dropped") == 1, "it was told to end, and did"
 
 
 def test_a_killed_jobs_rows_are_delivered_by_the_daemon_of_the_prolog(

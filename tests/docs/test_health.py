@@ -8,7 +8,7 @@ from pathlib import Path
 from telemetryd.settings import rules_reference
 from telemetryd.settings.rules import RULES, parse_rules
 from telemetryd.settings.values import parse_duration
-from telemetryd.supervision import post_mortem, stalls, watchdog
+from telemetryd.supervision import machine_rules, post_mortem, stalls
 from tests.docs.markdown import ROOT
 from tests.support.toml import load_toml
 
@@ -32,4 +32,4 @@ def test_the_example_of_a_config_file_is_one(tmp_path: Path) -> None:
 def test_folders_and_files_are_where_the_document_says() -> None:
     assert f"`{post_mortem.FOLDER}/" in TEXT
     assert f"`{stalls.FOLDER}/" in TEXT
-    assert set(watchdog.RULE_OF_EVENT.values()) <= {rule.name for rule in RULES}
+    assert set(machine_rules.RULE_OF_EVENT.values()) <= {rule.name for rule in RULES}

@@ -171,6 +171,7 @@ def test_a_rank_killed_and_restarted_by_torchrun_goes_on_in_the_same_run_and_no_
     # A step that was still waiting for the killed rank's row is joined with the repeated ones, and is not late.
     assert len(again) >= 1
     assert all(row["v"] == row["late_step"] for row in again)
+    assert run["exit_code"] == 0, "the killed rank's place was taken by one that ended well"
     assert run["offered"] == run["delivered"]
     assert run["dropped"] == {}
 

@@ -50,7 +50,7 @@ def append(inbox: Inbox, session: str, first: int, *records, offered: int = 0):
 
 
 def close(inbox: Inbox, run_id: int, code: int = 0):
-    return inbox.progress.close(run_id, lambda sessions, console: code)
+    return inbox.progress.close(run_id, lambda sessions: code)
 
 
 def batches(inbox: Inbox, where: str = "1 = 1") -> list:
@@ -102,8 +102,8 @@ def test_client_losses_and_the_end_are_spotted_among_the_records(inbox: Inbox) -
     account = inbox.ledger.run(run_id).account
     assert (account.offered, account.dropped, account.pending) == (4, {"spool_full": 3}, 1)
     seen = []
-    inbox.progress.close(run_id, lambda sessions, console: seen.append((sessions, console)))
-    assert seen == [([SessionEnd("ended", 4, True)], None)]
+    inbox.progress.close(run_id, seen.append)
+    assert seen == [[SessionEnd("ended", 4, True)]]
 
 
 def test_rows_that_a_dead_client_took_with_it_are_dropped_not_pending(inbox: Inbox) -> None:
@@ -149,7 +149,7 @@ def test_a_finished_run_opens_again_with_a_new_session_and_a_new_life(inbox: Inb
     assert (again.run_id, again.opened) == (run_id, True)
     assert inbox.progress.spec(run_id).config == {"lr": 0.5}  # what this `init` said, not the first one
     seen = []
-    inbox.progress.close(run_id, lambda sessions, console: seen.append(sessions))
+    inbox.progress.close(run_id, seen.append)
     assert seen == [[SessionEnd("open", None, False)]]  # the first life's end says nothing about the second
 
 
@@ -209,9 +209,9 @@ def test_a_node_neither_opens_a_run_nor_keeps_one_open_nor_gives_its_exit_code(i
     append(inbox, NODE, 2, sample(2))
     append(inbox, TRAIN, 1, End(1, exit_code=0))
     assert inbox.progress.active()[0].open_sessions == 0
-    seen: list[tuple[list[SessionEnd], SessionEnd | None]] = []
-    inbox.progress.close(run_id, lambda sessions, console: seen.append((sessions, console)))
-    assert seen == [([SessionEnd("ended", 0, False)], None)]
+    seen: list[list[SessionEnd]] = []
+    inbox.progress.close(run_id, seen.append)
+    assert seen == [[SessionEnd("ended", 0, False)]]
     close(inbox, run_id)
     late = append(inbox, NODE, 3, sample(3), End(4, exit_code=7))
     assert (late.acked, late.samples_lost, late.ended) == (4, 2, True)

@@ -74,6 +74,9 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     "end": records.End(9, 3, True),
     "hello_node": messages.Hello("ab" * 16, 1, 2, "node", run=messages.RunSpec("r1", project="p"), host="h", sent_ns=9),
     "sample": records.Sample(9, {"cpu": 1.5, "gpu.0.temp/l:n1": 60.0}, "n1", -5, 3),
+    "event": records.Event(9, "xid", "off the bus", "n1", "reset it", True, 79, "GPU-1", 5, 0, offset_ns=-5, lost=2),
+    "event_found": records.Event(9, "disk", "99 % used", "n1", rule="disk", subject="/", known=True),
+    "event_over": records.Event(9, "disk", "it is over", rule="disk", subject="/", over=True),
     "blob": records.Blob(1 << 61, b"\x00\xff", 4 << 20),
     "row_media": records.Row(2, 1, {"img": MEDIA}),
     "artifact": records.Artifact(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,39 @@ def ended(code: int | None, *, implicit: bool = False) -> SessionEnd:
     ],
 )
 def test_a_run_closes_with_the_exit_code_of_whoever_knows_it_best(sessions, console, waited_s, code) -> None:
-    assert closing_code(sessions, console, waited_s) == code
+    assert closing_code([replace(session, launcher=console) for session in sessions], waited_s) == code
+
+
+def rank(number: int, end: SessionEnd, world: int = 4, launcher: SessionEnd | None = None) -> SessionEnd:
+    return replace(end, rank=number, world_size=world, launcher=launcher)
+
+
+WELL = [rank(number, ended(0)) for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "code"),
+    [
+        (WELL, 0),
+        ([rank(1, ended(3)), WELL[2], WELL[3], WELL[0]], 3),  # whoever ended last ended well
+        ([*WELL[:3], rank(3, OPEN)], None),
+        ([*WELL[:3], rank(3, LOST)], DIED),
+        ([rank(3, LOST), *WELL], 0),  # started again, and ended well
+        ([WELL[3], rank(3, LOST), *WELL[:3]], DIED),  # started again, and died
+        ([rank(0, LOST), rank(1, ended(1, implicit=True)), rank(2, ended(143)), rank(3, LOST)], 1),  # who failed first
+        ([rank(0, LOST), rank(1, ended(143)), rank(2, LOST), WELL[3]], 143),
+        ([rank(2, ended(5)), rank(1, ended(4)), WELL[0], WELL[3]], 4),
+        ([rank(2, LOST), rank(3, LOST), rank(0, ended(0), 2), rank(1, ended(0), 2)], 0),  # 4 → 2: two are no more
+        ([rank(0, LOST, 2), rank(1, LOST, 2), *WELL], 0),  # 2 → 4
+        ([rank(0, ended(0), 1), rank(2, ended(6), 1)], 6),  # a world that is told wrongly leaves nobody out who came
+        ([ended(0), rank(0, ended(7))], 7),  # a process without a rank beside the ranks
+        ([ended(7), *WELL], 7),
+        ([rank(0, LOST, 2, ended(0)), rank(1, LOST, 2, ended(137))], 137),  # each has a launcher of its own
+        ([rank(0, ended(0), 2, ended(0)), rank(1, LOST, 2, OPEN)], None),
+    ],
+)
+def test_a_run_of_ranks_closes_with_the_worst_of_the_last_that_each_rank_was(sessions, code) -> None:
+    assert closing_code(sessions, 9) == code
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.booleans(), st.floats(0, 0.999)), max_size=50))
