@@ -75,4 +75,4 @@ def _where(event: Event) -> dict[str, int | str]:
 def _text(event: Event) -> str:
     where = ", ".join(f"{word} {place}" for word, place in _where(event).items())
     parts = [f"{event.message} ({where})" if where else event.message, *([event.advice] if event.advice else [])]
-    return "\n".join(f"{part[0].upper()}{part[1:]}." for part in parts)
+    return "\n".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
