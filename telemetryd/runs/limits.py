@@ -102,6 +102,11 @@ FAST_BATCH_ROWS = 200
 """Rows sent to wandb-core in one socket write. Measured on two cores: 13,500 rows/s against 4,400 with `run.log`; other
 sizes were not tried."""
 
+CORE_GC_PERCENT = 400
+CORE_MEMORY_SOFT_MIB = 512
+"""wandb-core's garbage collection (GOGC): at Go's own 100 it takes a fifth of the CPU that a row costs there, for a heap
+of some MiB. Above the second (GOMEMLIMIT) it collects as often as it must."""
+
 PREDECESSOR_WAIT_S = 10.0
 """How long a killed worker or wandb-core may take to go. SIGKILL acts at once unless the process is stuck in the
 kernel; then nothing may read or write its run's file, and the worker gives up to be started again."""

@@ -32,6 +32,9 @@ HISTORY, SUMMARY, OUTPUT, CONFIG, STATS, TELEMETRY, METRIC, OUTPUT_RAW = 2, 3, 4
 RUN, EXIT, OUTPUT_LOGGER = 17, 18, 27
 _NUM, _CONTROL, _UUID, _INFO = 1, 16, 19, 200
 _NOT_KINDS = frozenset({_NUM, _CONTROL, _UUID, _INFO})
+_NUM_TAG, _HISTORY_TAG, _SUMMARY_TAG = _NUM << 3, HISTORY << 3 | 2, SUMMARY << 3 | 2
+_OWN_MIN_BYTES = 12
+"""A record number and a tag fit in here."""
 
 
 class NotWandbFileError(Exception):
@@ -88,8 +91,8 @@ class RecordReader:
             whole = _CHUNK.size + length <= left
             if whole and end > len(window):
                 return  # the rest of the chunk is still to be written
-            payload = window[offset + _CHUNK.size : end]
-            if not whole or crc != zlib.crc32(payload, zlib.crc32(window[offset + 6 : offset + 7])):
+            summed = window[offset + _CHUNK.size - 1 : end]  # the type and the payload
+            if not whole or crc != zlib.crc32(summed):
                 if at + left > size:
                     return  # the last block: it may be a write in progress
                 at += left
@@ -98,6 +101,7 @@ class RecordReader:
                 self.skipped_blocks += 1
                 continue
             at += _CHUNK.size + length
+            payload = summed[1:]
             if kind == _FULL:
                 parts = []
                 self._position = at
@@ -145,9 +149,21 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 def kind_of(record: bytes) -> tuple[int, bool]:
     """The kind of a record and whether the SDK published it (core's own lack `_info`); 0 for an unknown one.
 
-    Looks at a few bytes only, because every confirmation walks over three records a row.
+    Looks at a few bytes only, because every confirmation walks over three records a row: a history and two summaries
+    of wandb-core's own, which are a number and then nothing but the kind.
     """
     at, end = 0, len(record)
+    if end > _OWN_MIN_BYTES and record[0] == _NUM_TAG:
+        at = 2
+        while record[at - 1] > 0x7F:
+            at += 1
+        if record[at] == _HISTORY_TAG:
+            return HISTORY, False
+        if record[at] == _SUMMARY_TAG:
+            length, begin = _varint(record, at + 1)
+            if begin + length == end:
+                return SUMMARY, False
+        at = 0
     said, kind = False, 0
     while at < end:
         tag, at = _varint(record, at)

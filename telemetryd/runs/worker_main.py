@@ -101,6 +101,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         run.spec.metadata = metadata
         wandb_settings.clean_environment(os.environ)
         wandb_settings.keep_house(os.environ, options.inbox.parent, str(options.run))
+        wandb_settings.tune_core(os.environ)
         wandb_settings.take_place(metadata)
 
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
