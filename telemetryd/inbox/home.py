@@ -68,6 +68,8 @@ class Home:
         self.path = path
         self.tails = Tails()
         """What sessions printed last, as any of the connections took it in."""
+        self.wrote: Callable[[int], None] | None = None
+        """Called after each transaction with about how many bytes it has written: somebody makes checkpoints."""
         self.returns = 0
         """How often the file was put back."""
         self._reclaim = reclaim

@@ -76,7 +76,11 @@ class Load:
             command += ["--directory", str(scene.runs_dir), *options]
             self._processes.append(
                 subprocess.Popen(
-                    command, env=os.environ | scene.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                    command,
+                    env=os.environ | scene.environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
                 )
             )
         for process in self._processes:
