@@ -208,7 +208,7 @@ class Database:
                 self._checkpoint_due = bool(busy) or copied < logged
 
     def checkpoint(self) -> None:
-        """Copy home what the log holds, as far as readers allow, without waiting for anybody. Raises as `transaction`."""
+        """Copy home what the log holds, as far as readers allow; waits for nobody. Raises as `transaction` does."""
         with self.in_use, _translated():
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 

@@ -119,6 +119,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             on_stop=reports.stop_requested,
             sampled=options.sampled,
             tables=TableArtifacts(process.lock.path.with_suffix(".artifacts")),
+            alive=lambda: reports.send(control.ArtifactState("", "", "beat")),
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,

@@ -3,8 +3,8 @@
     python -m tests.bench.intake [--quick]
 
 From the first message to the last ack, which leaves after the commit: everything is in the inbox by then, and survives
-SIGKILL. W&B does not answer, so the run worker waits and only reception works; in the last scenario the run is offline and its
-worker drains what comes at the same time, on the same cores.
+SIGKILL. W&B does not answer, so the run worker waits and only reception works; in the last scenario the run is offline
+and its worker drains what comes at the same time, on the same cores.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from tests.bench import scene
 from tests.bench.load import BATCH_BYTES
 from tests.bench.results import Column, publish
+from tests.support.processes import wait_until
 
 COLUMNS = (
     Column("sent by", "title"),
@@ -61,6 +62,9 @@ def measure(scenario: Scenario, rows: int) -> dict[str, Any]:
         load = scene.Load(world, scenario.sessions, each, "--batch-bytes", str(scenario.batch_bytes), "--mode", mode,
                           processes=scenario.processes)  # fmt: skip
         try:
+            if scenario.draining:
+                wait_until(world.core_pids, 60, world.worker_logs)
+                wait_until(lambda: scene.status(world)["runs"][0]["directory"], 60, world.worker_logs)
             before_s = scene.cpu_of([world.daemon.pid])
             sent = load.run()
             daemon_s = scene.cpu_of([world.daemon.pid]) - before_s

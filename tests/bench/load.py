@@ -1,4 +1,4 @@
-"""Load for the daemon: rows of floats as a client encodes them, and prepared batches sent by processes that speak the wire.
+"""Load for the daemon: rows of floats as a client encodes them, in prepared batches, and processes that send them.
 
 `python -m tests.bench.load` is such a process: it prepares its batches, says "ready", and sends on a line of stdin.
 """

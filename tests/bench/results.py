@@ -52,7 +52,7 @@ def publish(name: str, columns: Sequence[Column], figures: Sequence[dict[str, An
             f"<!-- {name}: from python -m tests.bench.{name} -->",
             table(columns, figures),
             "",
-            f"{said} {where['cores']} cores of {where['cpu']}, Python {where['python']}, wandb {where['wandb']}.".strip(),
+            f"{said} {where['cores']} cores of {where['cpu']}, Python {where['python']}, wandb {where['wandb']}.",
             f"<!-- end of {name} -->",
         ]
     )

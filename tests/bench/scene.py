@@ -1,4 +1,4 @@
-"""The scene of a benchmark: a daemon of its own in a folder of its own, its processes' CPU time and memory, its load."""
+"""The scene of a benchmark: a daemon of its own in a folder of its own, what its processes cost, and its load."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def world(standin: Standin | None = None) -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def standin(folder: Path) -> Iterator[Standin]:
-    """A stand-in for W&B in a process of its own."""
+def standin(folder: Path) -> Iterator[tuple[Standin, int]]:
+    """A stand-in for W&B in a process of its own, and its pid."""
     command = [sys.executable, "-m", "tests.standin", "--port", "0", "--print-url", "--state-dir", folder / "standin"]
     with running(command, folder / "standin-log") as process:
         wait_until(lambda: len(process.out().split()) == 2, 30, process.told)
-        yield Standin(*process.out().split())
+        yield Standin(*process.out().split()), process.pid
 
 
 def memory(pid: int) -> float:

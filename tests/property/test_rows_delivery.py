@@ -130,6 +130,9 @@ class LossySink:
     def confirmed_rows(self) -> int:
         return sum(kind == "row" for kind, _ in self.memory[: self.durable])
 
+    def unread_rows(self) -> int:
+        return sum(kind == "row" for kind, _ in self.memory[self.durable :])
+
     def is_confirmed(self, position: Position) -> bool:
         return self.durable >= position.others[0]
 
