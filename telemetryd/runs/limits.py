@@ -17,8 +17,8 @@ READ_MAX_BYTES = 4 << 20
 that a query costs nothing beside what it brings."""
 
 UNREAD_MAX_ROWS = 20_000
-"""Rows written and not yet readable in the .wandb file before the worker waits for wandb-core: over a second of its best
-rate. Bounds the memory of wandb-core's queue."""
+"""Rows written and not yet readable in the .wandb file before the worker waits for wandb-core: over a second of its
+best rate. Bounds the memory of wandb-core's queue."""
 
 UNCONFIRMED_MAX_ROWS = 200_000
 """Rows written and not yet confirmed: what is replayed after a crash, in some ten seconds. W&B has a row some seconds
@@ -153,8 +153,8 @@ CHECKPOINT_ROWS = 2_000
 """Rows between two noted batch boundaries while the worker is behind; a boundary is noted at once when it is not."""
 
 CHECKPOINTS_MAX = 8
-"""Noted boundaries that wait to be confirmed: the oldest ones, and the newest. Each holds a snapshot (HELD_MAX_BYTES and
-OPEN_ROW_MAX_BYTES at most)."""
+"""Noted boundaries that wait to be confirmed: the oldest ones, and the newest. Each holds a snapshot (HELD_MAX_BYTES
+and OPEN_ROW_MAX_BYTES at most)."""
 
 STALL_NOTICE_S = 5.0
 """How long nothing may be confirmed before it is reported as trouble; ten flush intervals."""

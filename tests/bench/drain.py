@@ -3,9 +3,9 @@
     python -m tests.bench.drain [--quick]
 
 The rows are in the inbox when the clock starts; it starts with the first row that is through, since wandb's own start
-takes seconds. A row is through when it can be read back from the .wandb file; online, when the server has it. Afterwards
-every row is read back: each once, in order, with its values, and the summary is the last row's. Beside it, the same rows
-by `wandb.log` in a loop.
+takes seconds. A row is through when it can be read back from the .wandb file; online, when the server has it. At the
+end every row is read back: each once, in order, with its values, and the summary is the last row's. Beside it, the
+same rows by `wandb.log` in a loop.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def check(world: World, rows: int, floats: int = 10) -> None:
         found = iter((int(row["_step"]), row) for row in world.standin.rows(RUN))
         summary = world.standin.run(RUN)["summary"]
     else:
-        from telemetryd.runs.notes import Folder
         from telemetryd.runs.carried import carried_from
+        from telemetryd.runs.notes import Folder
         from telemetryd.runs.wandb_file import history_rows
 
         (file,) = world.runs_dir.glob(f"wandb/*run-*/run-{RUN}.wandb")

@@ -64,7 +64,7 @@ def measure(scenario: Scenario, rows: int) -> dict[str, Any]:
         try:
             if scenario.draining:
                 wait_until(world.core_pids, 60, world.worker_logs)
-                wait_until(lambda: scene.status(world)["runs"][0]["directory"], 60, world.worker_logs)
+                wait_until(lambda: list(world.runs_dir.glob("wandb/*run-*/run-*.wandb")), 60, world.worker_logs)
             before_s = scene.cpu_of([world.daemon.pid])
             sent = load.run()
             daemon_s = scene.cpu_of([world.daemon.pid]) - before_s

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,11 +46,10 @@ def variants(count: int, floats: int = FLOATS, seed: int = 1) -> list[dict[str, 
     return [{name: draw() for name in names} for _ in range(count)]
 
 
-def batches(session: str, rows: int, floats: int = FLOATS, batch_bytes: int = BATCH_BYTES) -> list[list[Buffer]]:
+def batches(session: str, rows: int, floats: int = FLOATS, batch_bytes: int = BATCH_BYTES) -> Iterator[list[Buffer]]:
     """Rows 0 up to `rows` of a session as messages ready to be sent, and an End behind them."""
     data = variants(VARIANTS, floats)
     now_ns = time.time_ns()
-    made: list[list[Buffer]] = []
     parts: list[bytes] = []
     size = first = 0
     for number in range(1, rows + 2):
@@ -59,9 +59,8 @@ def batches(session: str, rows: int, floats: int = FLOATS, batch_bytes: int = BA
         parts.append(framed)
         size += len(framed)
         if size >= batch_bytes or last:
-            made.append(frames.batch(session, first + 1, number, b"".join(parts), min(number, rows)))
+            yield frames.batch(session, first + 1, number, b"".join(parts), min(number, rows))
             parts, size, first = [], 0, number
-    return made
 
 
 @dataclass
@@ -70,12 +69,13 @@ class Peer:
 
     session: str
     socket: zmq.Socket[bytes]
-    waiting: deque[list[Buffer]]
+    messages: Iterator[list[Buffer]]
     last: int
     acked: int = 0
     room: int = 0
     on_way: deque[tuple[int, int]] = field(default_factory=deque)
-    sent: int = 0
+    next: list[Buffer] | None = None
+    sent_bytes: int = 0
 
     def receive(self) -> None:
         """Take what has come."""
@@ -95,31 +95,34 @@ class Peer:
 
     def send(self) -> None:
         """Send what the window allows."""
-        while self.waiting and self.room > 0:
-            message = self.waiting[0]
+        while self.room > 0:
+            message = self.next or next(self.messages, None)
+            if message is None:
+                return
+            self.next = message
             try:
                 self.socket.send_multipart(message, zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            self.waiting.popleft()
-            self.sent += 1
-            head = msgspec.msgpack.decode(message[0])
+            self.next = None
             size = len(message[1])
+            self.sent_bytes += size
             self.room -= size
-            self.on_way.append((head["last"], size))
+            self.on_way.append((msgspec.msgpack.decode(message[0])["last"], size))
 
 
 def connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, number: int, run: RunSpec, rows: int,
-            floats: int, batch_bytes: int) -> Peer:  # fmt: skip
-    """A session with its batches, greeted."""
+            floats: int, batch_bytes: int, *, lazy: bool) -> Peer:  # fmt: skip
+    """A session with its batches, greeted; `lazy`: they are made when they are sent."""
     session = f"{number + 1:032x}"
-    prepared = batches(session, rows, floats, batch_bytes)
+    made = batches(session, rows, floats, batch_bytes)
+    prepared = made if lazy else iter(list(made))
     socket = context.socket(zmq.DEALER)
     socket.set(zmq.LINGER, 0)
     socket.connect(endpoint)
     hello = Hello(session, run=run, pid=os.getpid(), host=os.uname().nodename, start_time_ns=time.time_ns())
     socket.send_multipart(frames.pack(hello))
-    peer = Peer(session, socket, deque(prepared), rows + 1)
+    peer = Peer(session, socket, prepared, rows + 1)
     deadline = time.monotonic() + DEADLINE_S
     while not peer.room:
         if not socket.poll(1000) and time.monotonic() > deadline:
@@ -140,6 +143,8 @@ def main() -> None:
     parser.add_argument("--run", default="load")
     parser.add_argument("--mode", default="offline")
     parser.add_argument("--directory", default="")
+    parser.add_argument("--lazy", action="store_true", help="prepare nothing: the rate is this process's, too")
+    parser.add_argument("--deadline-s", type=float, default=DEADLINE_S)
     parser.add_argument("--runs", action="store_true", help="a run for each session")
     given = parser.parse_args()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -147,22 +152,22 @@ def main() -> None:
     for number in range(given.first, given.first + given.sessions):
         name = f"{given.run}-{number}" if given.runs else given.run
         run = RunSpec(name, project="load", mode=given.mode, directory=given.directory)
-        peers.append(connect(context, given.endpoint, number, run, given.rows, given.floats, given.batch_bytes))
+        peers.append(connect(context, given.endpoint, number, run, given.rows, given.floats, given.batch_bytes,
+                             lazy=given.lazy))  # fmt: skip
     print("ready", flush=True)
     sys.stdin.readline()
     poller = zmq.Poller()
     for peer in peers:
         poller.register(peer.socket, zmq.POLLIN)
     begun_s, cpu_s = time.monotonic(), time.process_time()
-    size = sum(len(message[1]) for peer in peers for message in peer.waiting)
     while any(peer.acked < peer.last for peer in peers):
         for peer in peers:
             peer.receive()
             peer.send()
         poller.poll(100)
-        if time.monotonic() - begun_s > DEADLINE_S:
+        if time.monotonic() - begun_s > given.deadline_s:
             raise SystemExit("not acked in time")
-    ended_s = time.monotonic()
+    ended_s, size = time.monotonic(), sum(peer.sent_bytes for peer in peers)
     print(json.dumps({"begun_s": begun_s, "ended_s": ended_s, "bytes": size, "cpu_s": time.process_time() - cpu_s}))
     for peer in peers:
         peer.socket.close(0)

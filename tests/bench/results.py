@@ -44,12 +44,21 @@ def table(columns: Sequence[Column], figures: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def publish(name: str, columns: Sequence[Column], figures: Sequence[dict[str, Any]], said: str, out: Path = OUT) -> str:
-    """Print the table with its marks, and write NAME.md and NAME.json to `out`; the Markdown. `said` follows it."""
+def publish(
+    name: str,
+    columns: Sequence[Column],
+    figures: Sequence[dict[str, Any]],
+    said: str,
+    out: Path = OUT,
+    module: str = "",
+) -> str:
+    """Print the table with its marks, and write NAME.md and NAME.json to `out`; the Markdown. `said` follows it.
+
+    `module`: of tests.bench, where it is not called as the table."""
     where = machine()
     text = "\n".join(
         [
-            f"<!-- {name}: from python -m tests.bench.{name} -->",
+            f"<!-- {name}: from python -m tests.bench.{module or name} -->",
             table(columns, figures),
             "",
             f"{said} {where['cores']} cores of {where['cpu']}, Python {where['python']}, wandb {where['wandb']}.",

@@ -87,15 +87,23 @@ class Load:
             assert process.stdout is not None
             assert process.stdout.readline().strip() == "ready"
 
-    def run(self) -> dict[str, Any]:
-        """Send everything; seconds from the first message to the last ack, bytes sent, CPU seconds of the senders."""
+    def go(self) -> None:
+        """Begin to send."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
+
+    def run(self) -> dict[str, Any]:
+        """Send everything; seconds from the first message to the last ack, bytes sent, CPU seconds of the senders."""
+        self.go()
+        return self.wait()
+
+    def wait(self) -> dict[str, Any]:
+        """Until everything is acked; as `run`."""
         told = []
         for process in self._processes:
-            out, _ = process.communicate(timeout=600)
+            out, _ = process.communicate(timeout=SETTLE_DEADLINE_S)
             assert process.returncode == 0, out
             told.append(json.loads(out))
         return {

@@ -99,7 +99,12 @@ def main() -> None:
     given = parser.parse_args()
     seconds = 20.0 if given.quick else given.seconds
     figures = [measure(rate, seconds, warm_up_s=8.0) for rate in (10, 1000)]
-    publish("visible", COLUMNS, figures, f"{seconds:g} seconds of each rate; the first 8, in which wandb starts, are left out.")
+    publish(
+        "visible",
+        COLUMNS,
+        figures,
+        f"{seconds:g} seconds of each rate; the first 8, in which wandb starts, are left out.",
+    )
 
 
 if __name__ == "__main__":
