@@ -2,8 +2,8 @@
 
     python -m tests.bench.cost [--quick]
 
-Every line is a daemon of its own and an offline run. The backlog of the last table lies in the inbox, and its run cannot
-be delivered, while another run is taken in and delivered beside it.
+Every line is a daemon of its own and an offline run. The backlog of the last table lies in the inbox, and its run
+cannot be delivered, while another run is taken in and delivered beside it.
 """
 
 from __future__ import annotations

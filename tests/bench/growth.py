@@ -1,10 +1,10 @@
-"""The spool while the daemon is away, and the backlog's way to W&B when it is back: a training process at 1,000 rows a second.
+"""The spool while the daemon is away, and the backlog's way to W&B when it is back, at 1,000 rows a second.
 
     python -m tests.bench.growth [--quick] [--seconds 600]
 
-Training goes on at its rate until the backlog is gone. On disk counts what the file system has given the journal's files; the encoded row
-is what msgspec makes of it, as `client.log` does. The first figure is taken between two moments of the absence, so that segments made
-ahead count in neither; the second is everything in the spool when the daemon comes.
+A training process logs at its rate until the backlog is gone. What counts is what the file system has given the
+journal's files; the encoded row is what msgspec makes of it, as `client.log` does. The growth is taken between two
+moments of the absence, so that segments made ahead do not count; "all of the spool" is what lies there at the end.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="20 seconds")
     parser.add_argument(
-        "--seconds", type=float, default=120, help="how long the daemon is away; 600 is the full length"
+        "--seconds", type=float, default=120, help="the daemon's absence; full length: 600"
     )
     given = parser.parse_args()
     figures = [measure(20.0 if given.quick else given.seconds)]
     said = (
-        "Training logs 1,000 rows of ten floats a second throughout; the time includes the start of daemon and wandb."
+        "1,000 rows of ten floats a second throughout; the time includes the start of daemon and wandb."
     )
     publish("growth", COLUMNS, figures, said)
 

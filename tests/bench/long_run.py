@@ -3,8 +3,8 @@
     python -m tests.bench.long_run [--quick] [--rows 10000000] [--floats 1]
 
 Rows come as fast as the daemon takes them; the run is offline. When so many are delivered, memory is read, and daemon,
-worker and wandb-core get SIGKILL at the same moment. A new daemon is started at once, and the time runs until it has delivered the next row:
-its own start, the adoption of nothing, wandb's start, and the reading of all that the run's file has by then.
+worker and wandb-core get SIGKILL at the same moment. A new daemon is started at once, and the time runs until it has
+delivered the next row: its own start, wandb's start, and the reading of all that the run's files have by then.
 At the end every row must be in the files once and in order.
 """
 

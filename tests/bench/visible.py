@@ -2,8 +2,9 @@
 
     python -m tests.bench.visible [--quick]
 
-A process logs at a steady rate, each row with the time of its `log` call. Beside it a reader asks the stand-in again and again how many
-rows it has; the first time that a row is counted is when anybody's browser could have shown it. The reader's own period adds to the figures.
+A process logs at a steady rate, each row with the time of its `log` call. Beside it a reader asks the stand-in again
+and again how many rows it has; the first time that a row is counted is when anybody's browser could have shown it. The
+reader's own period adds to the figures.
 """
 
 from __future__ import annotations
