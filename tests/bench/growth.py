@@ -127,14 +127,10 @@ def measure(away_s: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="20 seconds")
-    parser.add_argument(
-        "--seconds", type=float, default=120, help="the daemon's absence; full length: 600"
-    )
+    parser.add_argument("--seconds", type=float, default=120, help="the daemon's absence; full length: 600")
     given = parser.parse_args()
     figures = [measure(20.0 if given.quick else given.seconds)]
-    said = (
-        "1,000 rows of ten floats a second throughout; the time includes the start of daemon and wandb."
-    )
+    said = "1,000 rows of ten floats a second throughout; the time includes the start of daemon and wandb."
     publish("growth", COLUMNS, figures, said)
 
 

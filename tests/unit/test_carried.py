@@ -76,9 +76,7 @@ changes = st.lists(
 
 @given(changes, st.integers(1, 4))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_summaries_decoded_together_are_those_decoded_one_by_one(
-    tmp_path: Path, said: list[Any], at_once: int
-) -> None:
+def test_summaries_decoded_together_are_those_decoded_one_by_one(tmp_path: Path, said: list[Any], at_once: int) -> None:
     records = [summary(*update, remove=tuple(remove), said=index % 3 == 0)
                for index, (update, remove) in enumerate(said)]  # fmt: skip
     one_by_one = carried.Carried()
