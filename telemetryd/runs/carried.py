@@ -139,13 +139,11 @@ class _Summaries:
             self.fold()
 
     def fold(self) -> None:
-        from wandb.proto import wandb_internal_pb2 as pb
-
         waiting, self._waiting = self._waiting, []
-        merged = pb.SummaryRecord.FromString(b"".join(waiting))
+        merged = wandb_file.summary(b"".join(waiting))
         if merged.remove:  # what is removed and set again, and what is set and then removed: in the order they came
             for one in waiting:
-                _fold_summary(pb.SummaryRecord.FromString(one), self._into)
+                _fold_summary(wandb_file.summary(one), self._into)
             return
         newest: dict[Any, Any] = {}
         for item in reversed(merged.update):

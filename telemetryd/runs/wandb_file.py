@@ -272,6 +272,13 @@ def parsed(record: bytes) -> Any:
     return message
 
 
+def summary(message: bytes) -> Any:
+    """One or more summaries, one behind the other, as wandb's own protobuf message."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    return pb.SummaryRecord.FromString(message)
+
+
 def records(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Every readable record as wandb's own protobuf message."""
     for payload in RecordReader(path).read():
