@@ -13,6 +13,16 @@ INBOX_PAGE_BYTES = 4096
 INBOX_CHECKPOINT_PAGES = 4000
 """Pages in the write-ahead log before SQLite copies them home: 16 MiB, so that bursts are not checkpointed twice."""
 
+INBOX_CHECKPOINT_BYTES = 16 << 20
+"""The same for the thread that makes checkpoints beside reception: written since its last one, about."""
+
+INBOX_TRANSACTION_BYTES = 24 << 10
+"""What a transaction writes besides its batches, about: pages of tables and indexes."""
+
+INBOX_LOG_MAX_PAGES = 32_000
+"""Pages in the log before a commit makes a checkpoint although there is that thread: 125 MiB. At the highest rates the
+log begins anew only so; the thread has copied most of it by then."""
+
 INBOX_WAL_KEEP_BYTES = 64 << 20
 """The write-ahead log is cut back to this when a long reader had let it grow."""
 

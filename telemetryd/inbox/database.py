@@ -26,7 +26,9 @@ from telemetryd.limits import (
     INBOX_BUSY_TIMEOUT_S,
     INBOX_CHECK_MAX_BYTES,
     INBOX_CHECKPOINT_PAGES,
+    INBOX_LOG_MAX_PAGES,
     INBOX_PAGE_BYTES,
+    INBOX_TRANSACTION_BYTES,
     INBOX_WAL_KEEP_BYTES,
 )
 
@@ -47,6 +49,7 @@ class Database:
         """Held in each use, so that Home can wait for its end. Nobody contends for it otherwise."""
         self._open: sqlite3.Connection | None = None
         self._depth = 0
+        self._written_bytes = 0
         self._checkpoint_due = False
         self._afterwards: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.reopen()
@@ -105,7 +108,8 @@ class Database:
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA secure_delete = OFF")
         execute("PRAGMA foreign_keys = ON")
-        execute(f"PRAGMA wal_autocheckpoint = {INBOX_CHECKPOINT_PAGES}")
+        alone = self._home is None or self._home.wrote is None
+        execute(f"PRAGMA wal_autocheckpoint = {INBOX_CHECKPOINT_PAGES if alone else INBOX_LOG_MAX_PAGES}")
         execute(f"PRAGMA journal_size_limit = {INBOX_WAL_KEEP_BYTES}")
 
     @contextlib.contextmanager
@@ -125,6 +129,7 @@ class Database:
                 yield
                 with _translated():
                     self._connection.execute("COMMIT")
+                self._tell_written()
             except BaseException:
                 self._roll_back()
                 self._settle(committed=False)
@@ -141,6 +146,11 @@ class Database:
         waiting, self._afterwards = self._afterwards, []
         for done, undone in waiting if committed else reversed(waiting):
             (done if committed else undone)()
+
+    def _tell_written(self) -> None:
+        size, self._written_bytes = self._written_bytes + INBOX_TRANSACTION_BYTES, 0
+        if self._home is not None and self._home.wrote is not None:
+            self._home.wrote(size)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -168,6 +178,9 @@ class Database:
 
     def execute(self, sql: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run one statement. Raises as `transaction` does."""
+        for argument in arguments:
+            if isinstance(argument, bytes | memoryview):
+                self._written_bytes += len(argument)
         with self.in_use, _translated():
             return self._connection.execute(sql, arguments)
 
@@ -205,6 +218,11 @@ class Database:
             else:
                 busy, logged, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._checkpoint_due = bool(busy) or copied < logged
+
+    def checkpoint(self) -> None:
+        """Copy home what the log holds, as far as readers allow; waits for nobody. Raises as `transaction` does."""
+        with self.in_use, _translated():
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

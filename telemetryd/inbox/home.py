@@ -71,6 +71,8 @@ class Home:
         """What sessions printed last, as any of the connections took it in."""
         self.node_news: NodeNews | None = None
         """Who hears what nodes tell of their machines, whichever of the connections takes it in."""
+        self.wrote: Callable[[int], None] | None = None
+        """Called after each transaction with about how many bytes it has written: somebody makes checkpoints."""
         self.returns = 0
         """How often the file was put back."""
         self._reclaim = reclaim

@@ -6,6 +6,7 @@ itself acts on (Losses, End, artifacts, output). Checksums of rows are left to t
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,6 +16,10 @@ from client.protocol.errors import MalformedError, OversizedError
 from client.protocol.framing import HEADER, HEADER_BYTES, Buffer, checksum
 from client.protocol.limits import RECORD_MAX_BYTES
 from telemetryd.limits import LOSS_MAX_ROWS, LOSS_REASON_MAX_CHARS, LOSS_REASONS_MAX
+
+_BEGINNING = struct.Struct("<IIx4s")
+"""A record's header, and of its body what tells a row: all in one look."""
+_ROW_MIN_BYTES = 1 + len(records.ROW_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -41,53 +46,67 @@ def survey(payload: Buffer, first: int, last: int, acked: int) -> Survey:
     Raises MalformedError when the lengths do not add up to exactly these records, OversizedError on a record over the
     limit.
     """
-    view = memoryview(payload)
-    unpack = HEADER.unpack_from
-    prefix = records.ROW_PREFIX
-    stop = len(view)
-    position, sequence, rows = 0, first, 0
-    start = samples = samples_lost = 0
+    stop = len(payload)
+    start, sequence = _behind(payload, first, acked)
+    position, rows, others = start, 0, 0
+    samples = samples_lost = 0
     losses: dict[str, int] = {}
     end: records.End | None = None
     artifacts: list[records.Artifact | records.Staged] = []
     output: list[records.Output] = []
     events: list[records.Event] = []
-    data = bytes(view) if not isinstance(payload, bytes) else payload  # slices of bytes compare fastest
+    unpack, prefix, whole = _BEGINNING.unpack_from, records.ROW_PREFIX, stop - _BEGINNING.size
     while position < stop:
-        body = position + HEADER_BYTES
-        if body > stop:
-            raise MalformedError(f"record header cut at byte {position}")
-        length = unpack(data, position)[0]
-        after = body + length
-        if length > RECORD_MAX_BYTES:
-            raise OversizedError(f"record of {length} bytes at byte {position}; the limit is {RECORD_MAX_BYTES}")
-        if length == 0 or after > stop:
-            raise MalformedError(f"record of {length} bytes at byte {position} does not fit its payload")
-        if sequence > acked:
-            if data[body + 1 : body + 5] == prefix:
+        if position <= whole:  # a row costs these few lines, and there are hundreds of thousands a second
+            length, crc, mark = unpack(payload, position)
+            if mark == prefix and _ROW_MIN_BYTES <= length <= RECORD_MAX_BYTES:
                 rows += 1
-            else:
-                record = _notice(data[body:after], unpack(data, position)[1], sequence)
-                if isinstance(record, records.Losses):
-                    add_losses(losses, record.rows)
-                elif isinstance(record, records.End):
-                    end = record
-                elif isinstance(record, (records.Artifact, records.Staged)):
-                    artifacts.append(record)
-                elif isinstance(record, records.Output):
-                    output.append(record)
-                elif isinstance(record, records.Sample):
-                    samples += len(record.values)
-                    samples_lost += min(max(0, record.lost), LOSS_MAX_ROWS)
-                elif isinstance(record, records.Event):
-                    events.append(record)
-        else:
-            start = after
+                position += HEADER_BYTES + length
+                continue
+        after, crc = _bounds(payload, position)
+        record = _notice(bytes(memoryview(payload)[position + HEADER_BYTES : after]), crc, sequence + rows + others)
+        others += 1
         position = after
-        sequence += 1
-    if sequence != last + 1:
-        raise MalformedError(f"{sequence - first} records where the batch says {first} to {last}")
+        if isinstance(record, records.Losses):
+            add_losses(losses, record.rows)
+        elif isinstance(record, records.End):
+            end = record
+        elif isinstance(record, (records.Artifact, records.Staged)):
+            artifacts.append(record)
+        elif isinstance(record, records.Output):
+            output.append(record)
+        elif isinstance(record, records.Sample):
+            samples += len(record.values)
+            samples_lost += min(max(0, record.lost), LOSS_MAX_ROWS)
+        elif isinstance(record, records.Event):
+            events.append(record)
+    if position != stop:
+        raise MalformedError(f"the last record ends at byte {position} of a payload of {stop}")
+    if sequence + rows + others != last + 1:
+        raise MalformedError(f"{sequence + rows + others - first} records where the batch says {first} to {last}")
     return Survey(start, rows, losses, end, artifacts, output, samples, samples_lost, events)
+
+
+def _behind(payload: Buffer, sequence: int, acked: int) -> tuple[int, int]:
+    """Where the first record beyond `acked` begins, and its number."""
+    position, stop = 0, len(payload)
+    while sequence <= acked and position < stop:
+        position, _ = _bounds(payload, position)
+        sequence += 1
+    return position, sequence
+
+
+def _bounds(payload: Buffer, position: int) -> tuple[int, int]:
+    """Where the record at `position` ends, and its checksum. Raises MalformedError, OversizedError."""
+    body, stop = position + HEADER_BYTES, len(payload)
+    if body > stop:
+        raise MalformedError(f"record header cut at byte {position}")
+    length, crc = HEADER.unpack_from(payload, position)
+    if length > RECORD_MAX_BYTES:
+        raise OversizedError(f"record of {length} bytes at byte {position}; the limit is {RECORD_MAX_BYTES}")
+    if length == 0 or body + length > stop:
+        raise MalformedError(f"record of {length} bytes at byte {position} does not fit its payload")
+    return body + length, crc
 
 
 def _notice(body: bytes, crc: int, sequence: int) -> records.AnyRecord | None:

@@ -3,6 +3,10 @@
 wandb starts an offline run's next file from nothing, and `wandb sync` of that file then overwrites config and summary.
 So a worker that comes after another one reads what is there and writes it again; rows and console output are
 only counted, but for output of files that were made offline: it is kept until a file made online holds it, too.
+
+Almost all of a long run's file are histories and wandb-core's summaries of them, three records a row. Of a history only
+the step is looked at, unless a step metric is defined; summaries are decoded many at a time. What is kept does not grow
+with the run's rows: of their steps the newest STEPS_REMEMBERED.
 """
 
 from __future__ import annotations
@@ -10,14 +14,14 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from client.protocol.records import Alert, Output, Saved
 from telemetryd.runs import saved_files, wandb_file
-from telemetryd.runs.limits import SAMPLES_REMEMBERED
+from telemetryd.runs.limits import CARRIED_BEAT_RECORDS, SAMPLES_REMEMBERED, STEPS_REMEMBERED, SUMMARIES_AT_ONCE
 from telemetryd.runs.notes import Folder
 from telemetryd.runs.sink import sample_key
 from telemetryd.runs.wandb_file import put
@@ -30,7 +34,9 @@ _DRAWN = ("visualize", "viz")
 class Carried:
     """The folded content of a run's files so far."""
 
-    steps: list[int] = field(default_factory=list)
+    rows: int = 0
+    steps: deque[int] = field(default_factory=lambda: deque(maxlen=STEPS_REMEMBERED))
+    """Of the newest rows."""
     outputs: int = 0
     """Output records, each counted once: those of an online file are first those that offline ones before it hold."""
     unsent: deque[Output] = field(default_factory=deque)
@@ -76,16 +82,12 @@ def _remove(tree: dict[str, Any], path: list[str]) -> None:
 def _fold(record: Any, into: Carried, *, online: bool) -> None:
     kind = record.WhichOneof("record_type")
     if kind == "history":
+        into.rows += 1
         into.steps.append(record.history.step.num)
         wanted = {metric.step_metric for metric in into.metrics.values() if metric.step_metric}
         for item in record.history.item if wanted else ():
             if (name := ".".join(_key(item))) in wanted:
                 into.step_values[name] = json.loads(item.value_json)
-    elif kind == "summary":
-        for item in record.summary.update:
-            put(into.summary, _key(item), json.loads(item.value_json))
-        for item in record.summary.remove:
-            _remove(into.summary, _key(item))
     elif kind == "config":
         for item in record.config.update:
             put(into.config, _key(item), json.loads(item.value_json))
@@ -117,6 +119,39 @@ def _fold(record: Any, into: Carried, *, online: bool) -> None:
             into.unsent.append(_output(record))
 
 
+def _fold_summary(summary: Any, into: Carried) -> None:
+    for item in summary.update:
+        put(into.summary, _key(item), json.loads(item.value_json))
+    for item in summary.remove:
+        _remove(into.summary, _key(item))
+
+
+class _Summaries:
+    """wandb-core's own summaries, put off until there are many: messages one behind the other are one message."""
+
+    def __init__(self, into: Carried) -> None:
+        self._into = into
+        self._waiting: list[bytes] = []
+
+    def add(self, record: bytes) -> None:
+        self._waiting.append(wandb_file.message_of(record))
+        if len(self._waiting) >= SUMMARIES_AT_ONCE:
+            self.fold()
+
+    def fold(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        merged = wandb_file.summary(b"".join(waiting))
+        if merged.remove:  # what is removed and set again, and what is set and then removed: in the order they came
+            for one in waiting:
+                _fold_summary(wandb_file.summary(one), self._into)
+            return
+        newest: dict[Any, Any] = {}
+        for item in reversed(merged.update):
+            newest.setdefault(item.key or tuple(item.nested_key), item)
+        for item in reversed(newest.values()):  # the last setting of each path, in the order they came
+            put(self._into.summary, _key(item), json.loads(item.value_json))
+
+
 def _fold_alert(alert: Any, into: Carried, *, online: bool) -> None:
     if online and into.unsent_alerts:
         into.unsent_alerts.popleft()
@@ -133,16 +168,27 @@ def _output(record: Any) -> Output:
     return Output("stderr" if raw.output_type == raw.STDERR else "stdout", raw.line, raw.timestamp.ToNanoseconds())
 
 
-def carried_from(folders: Iterable[Folder]) -> Carried:
-    """Read a run's files in the order they were made. A file that is gone counts as empty."""
+def carried_from(folders: Iterable[Folder], alive: Callable[[], None] = lambda: None) -> Carried:
+    """Read a run's files in the order they were made. A file that is gone counts as empty. `alive` is called now and
+    then: ten million rows take minutes."""
     carried = Carried()
     saved: dict[str, Saved] = {}
+    summaries = _Summaries(carried)
+    count = 0
     for folder in folders:
-        for record in wandb_file.records(Path(folder.file)):
-            if record.WhichOneof("record_type") == "files":
-                saved |= {file.name: file for file in saved_files.saved_before(record.files, Path(folder.path))}
-                continue
-            _fold(record, carried, online=folder.mode == "online")
+        for record in wandb_file.RecordReader(folder.file).read():
+            count += 1
+            if count % CARRIED_BEAT_RECORDS == 0:
+                alive()
+            kind, _ = wandb_file.kind_of(record)
+            if kind == wandb_file.SUMMARY:
+                summaries.add(record)
+            elif kind == wandb_file.HISTORY and not any(metric.step_metric for metric in carried.metrics.values()):
+                carried.rows += 1
+                carried.steps.append(wandb_file.step_in(record))
+            else:
+                _fold_other(wandb_file.parsed(record), folder, carried, saved)
+    summaries.fold()
     carried.saved = list(saved.values())
     internal = carried.config.pop(_INTERNAL, None)
     if isinstance(internal, dict):
@@ -150,6 +196,23 @@ def carried_from(folders: Iterable[Folder]) -> Carried:
     carried.pins = list(internal.get("pinned_keys") or []) if isinstance(internal, dict) else []
     carried.summary.pop(_INTERNAL, None)
     return carried
+
+
+def _fold_other(record: Any, folder: Folder, into: Carried, saved: dict[str, Saved]) -> None:
+    if record.WhichOneof("record_type") == "files":
+        saved |= {file.name: file for file in saved_files.saved_before(record.files, Path(folder.path))}
+    else:
+        _fold(record, into, online=folder.mode == "online")
+
+
+def step_of_row(folders: Iterable[Folder], number: int) -> int | None:
+    """The step of a run's row of this number, from 0; None where its files have fewer."""
+    for folder in folders:
+        for step in wandb_file.steps_in(folder.file):
+            if number == 0:
+                return step
+            number -= 1
+    return None
 
 
 class StepValues:

@@ -49,7 +49,13 @@ from telemetryd.runs import feed
 from telemetryd.runs.awaits import Awaits, Taken
 from telemetryd.runs.errors import RowRefusedError
 from telemetryd.runs.ledger_summary import rank_summary
-from telemetryd.runs.limits import CHECKPOINT_ROWS, CHECKPOINTS_MAX, CLOCK_OFFSET_KEY
+from telemetryd.runs.limits import (
+    CHECKPOINT_ROWS,
+    CHECKPOINTS_MAX,
+    CLOCK_OFFSET_KEY,
+    UNCONFIRMED_MAX_ROWS,
+    UNREAD_MAX_ROWS,
+)
 from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import blob_refs, is_rich
@@ -116,8 +122,10 @@ class Delivery:
         """By session and reason: what of `dropped` came in a session's batches."""
         self._media_lost_before = state.media_lost
         self._confirmed_calls = self.rows.finished_calls - state.refused
-        self._unconfirmed: deque[tuple[int, int]] = deque()
-        """(number of the row among those written here, its calls), oldest first."""
+        self._unconfirmed: deque[int] = deque()
+        """The calls in each row that was written here and is not confirmed, oldest first."""
+        self._oldest = 0
+        """The number of the first of these rows; the others follow it."""
         self._checkpoints: deque[_Checkpoint] = deque()
         self._checkpoint_rows = 0
         self.newest_row: dict[str, Any] = {}
@@ -181,6 +189,11 @@ class Delivery:
         return len(self._unconfirmed)
 
     @property
+    def full(self) -> bool:
+        """Whether so much is under way that nothing more is to be taken now."""
+        return self._sink.unread_rows() >= UNREAD_MAX_ROWS or len(self._unconfirmed) >= UNCONFIRMED_MAX_ROWS
+
+    @property
     def settled(self) -> bool:
         """Whether everything taken is confirmed, so that the cursor stands at the last batch taken."""
         return self.cursor == self.taken and not self._unconfirmed
@@ -208,7 +221,7 @@ class Delivery:
             self.flush()
         if batch.number in self._ends:
             self.end()
-        elif self._checkpoint_rows >= CHECKPOINT_ROWS and len(self._checkpoints) < CHECKPOINTS_MAX:
+        elif self._checkpoint_rows >= CHECKPOINT_ROWS:
             self.checkpoint()
 
     def _work_all(self, records: Iterable[Taken]) -> None:
@@ -297,6 +310,8 @@ class Delivery:
         last = self._checkpoints[-1] if self._checkpoints else None
         if (last.batch, last.state) == (self.taken, encoded) if last else encoded == self.snapshot and self.settled:
             return
+        if len(self._checkpoints) >= CHECKPOINTS_MAX:
+            self._checkpoints.pop()
         self._checkpoints.append(_Checkpoint(self.taken, encoded, self._sink.written()))
         self._checkpoint_rows = 0
 
@@ -311,8 +326,9 @@ class Delivery:
         self._sink.look()
         before = self._confirmed_calls, self.cursor, self.snapshot
         rows = self._sink.confirmed_rows()
-        while self._unconfirmed and self._unconfirmed[0][0] < rows:
-            self._confirmed_calls += self._unconfirmed.popleft()[1]
+        while self._unconfirmed and self._oldest < rows:
+            self._confirmed_calls += self._unconfirmed.popleft()
+            self._oldest += 1
         self._blobs.confirmed(rows)
         while self._checkpoints and self._sink.is_confirmed(self._checkpoints[0].position):
             checkpoint = self._checkpoints.popleft()
@@ -341,7 +357,9 @@ class Delivery:
             return
         self.losses_seen += [(name, row.step, value) for name, value in self._loss_watch.look(row.data)]
         self._blobs.used(refs, number)
-        self._unconfirmed.append((number, row.calls))
+        if not self._unconfirmed:
+            self._oldest = number
+        self._unconfirmed.append(row.calls)
         self._steps_left.clear()
         self._outputs_left = self._alerts_left = 0
 

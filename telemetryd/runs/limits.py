@@ -16,9 +16,13 @@ READ_MAX_BYTES = 4 << 20
 """Batches taken from the inbox at once. Small enough that an order is seen within a fraction of a second, large enough
 that a query costs nothing beside what it brings."""
 
-UNCONFIRMED_MAX_ROWS = 20_000
-"""Rows written and not yet readable before the worker waits for wandb-core: over a second of its best rate. Bounds what
-is replayed after a crash, and the memory of wandb-core's queue."""
+UNREAD_MAX_ROWS = 20_000
+"""Rows written and not yet readable in the .wandb file before the worker waits for wandb-core: over a second of its
+best rate. Bounds the memory of wandb-core's queue."""
+
+UNCONFIRMED_MAX_ROWS = 200_000
+"""Rows written and not yet confirmed: what is replayed after a crash, in some ten seconds. W&B has a row some seconds
+after the file and is asked for its count every five, so at 12,000 rows a second 100,000 are always under way."""
 
 FLUSH_INTERVAL_S = 0.5
 """How often wandb-core writes its block buffer to the .wandb file (its default is 15 s). A row counts as delivered once
@@ -102,6 +106,21 @@ FAST_BATCH_ROWS = 200
 """Rows sent to wandb-core in one socket write. Measured on two cores: 13,500 rows/s against 4,400 with `run.log`; other
 sizes were not tried."""
 
+STEPS_REMEMBERED = 400_000
+"""Steps of a run's newest rows that a worker reads from earlier files, to tell what it must write again: twice
+UNCONFIRMED_MAX_ROWS, some 15 MB. Older rows are taken to be there: files hold a prefix of what was written."""
+
+SUMMARIES_AT_ONCE = 500
+"""wandb-core's summaries, one a row, that are decoded together: that takes a quarter of the time."""
+
+CARRIED_BEAT_RECORDS = 1_000_000
+"""Records of earlier files between two signs of life: some seconds."""
+
+CORE_GC_PERCENT = 400
+CORE_MEMORY_SOFT_MIB = 512
+"""wandb-core's garbage collection (GOGC): at Go's own 100 it takes a fifth of the CPU that a row costs there, for some
+MiB of heap. Above the second (GOMEMLIMIT) it collects as often as it must."""
+
 PREDECESSOR_WAIT_S = 10.0
 """How long a killed worker or wandb-core may take to go. SIGKILL acts at once unless the process is stuck in the
 kernel; then nothing may read or write its run's file, and the worker gives up to be started again."""
@@ -134,7 +153,8 @@ CHECKPOINT_ROWS = 2_000
 """Rows between two noted batch boundaries while the worker is behind; a boundary is noted at once when it is not."""
 
 CHECKPOINTS_MAX = 8
-"""Noted boundaries that wait to be confirmed. Each holds a snapshot (HELD_MAX_BYTES and OPEN_ROW_MAX_BYTES at most)."""
+"""Noted boundaries that wait to be confirmed: the oldest ones, and the newest. Each holds a snapshot (HELD_MAX_BYTES
+and OPEN_ROW_MAX_BYTES at most)."""
 
 STALL_NOTICE_S = 5.0
 """How long nothing may be confirmed before it is reported as trouble; ten flush intervals."""

@@ -29,7 +29,8 @@ class Position:
 class Existing:
     """What the run has already, from before: steps of its rows after `next_step` in order, output records, alerts.
 
-    `below` is set where only a first missing step is known (online): every row below it is there.
+    `below` is set where only a first missing step is known (online), or not all steps are (a long run): every row below
+    it is there.
     """
 
     steps: tuple[int, ...] = ()
@@ -121,6 +122,9 @@ class Sink(Protocol):
 
     def confirmed_rows(self) -> int:
         """Rows of this sink that were confirmed at the last look."""
+
+    def unread_rows(self) -> int:
+        """Rows of this sink that could not be read back at the last look."""
 
     def is_confirmed(self, position: Position) -> bool:
         """Whether everything up to `position` was confirmed at the last look."""

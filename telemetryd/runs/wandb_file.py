@@ -32,6 +32,12 @@ HISTORY, SUMMARY, OUTPUT, CONFIG, STATS, TELEMETRY, METRIC, OUTPUT_RAW = 2, 3, 4
 RUN, EXIT, OUTPUT_LOGGER = 17, 18, 27
 _NUM, _CONTROL, _UUID, _INFO = 1, 16, 19, 200
 _NOT_KINDS = frozenset({_NUM, _CONTROL, _UUID, _INFO})
+_NUM_TAG, _HISTORY_TAG, _SUMMARY_TAG = _NUM << 3, HISTORY << 3 | 2, SUMMARY << 3 | 2
+_STEP_TAG = 2 << 3 | 2
+_STEP_MAX_BYTES = 12
+"""HistoryStep: a tag and a number of ten bytes at most."""
+_OWN_MIN_BYTES = 12
+"""A record number and a tag fit in here."""
 
 
 class NotWandbFileError(Exception):
@@ -88,8 +94,8 @@ class RecordReader:
             whole = _CHUNK.size + length <= left
             if whole and end > len(window):
                 return  # the rest of the chunk is still to be written
-            payload = window[offset + _CHUNK.size : end]
-            if not whole or crc != zlib.crc32(payload, zlib.crc32(window[offset + 6 : offset + 7])):
+            summed = window[offset + _CHUNK.size - 1 : end]  # the type and the payload
+            if not whole or crc != zlib.crc32(summed):
                 if at + left > size:
                     return  # the last block: it may be a write in progress
                 at += left
@@ -98,6 +104,7 @@ class RecordReader:
                 self.skipped_blocks += 1
                 continue
             at += _CHUNK.size + length
+            payload = summed[1:]
             if kind == _FULL:
                 parts = []
                 self._position = at
@@ -145,9 +152,21 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 def kind_of(record: bytes) -> tuple[int, bool]:
     """The kind of a record and whether the SDK published it (core's own lack `_info`); 0 for an unknown one.
 
-    Looks at a few bytes only, because every confirmation walks over three records a row.
+    Looks at a few bytes only, because every confirmation walks over three records a row: a history and two summaries
+    of wandb-core's own, which are a number and then nothing but the kind.
     """
     at, end = 0, len(record)
+    if end > _OWN_MIN_BYTES and record[0] == _NUM_TAG:
+        at = 2
+        while record[at - 1] > 0x7F:
+            at += 1
+        if record[at] == _HISTORY_TAG:
+            return HISTORY, False
+        if record[at] == _SUMMARY_TAG:
+            length, begin = _varint(record, at + 1)
+            if begin + length == end:
+                return SUMMARY, False
+        at = 0
     said, kind = False, 0
     while at < end:
         tag, at = _varint(record, at)
@@ -209,24 +228,61 @@ class Tally:
                 self.said[kind] = self.said.get(kind, 0) + 1
 
 
-def history_steps(path: str | os.PathLike[str]) -> list[int]:
-    """Steps of the history records of a file, in order."""
-    steps: list[int] = []
+def message_of(record: bytes) -> bytes:
+    """The message of a record of wandb-core's own: what follows its number."""
+    if record[0] == _NUM_TAG:
+        at = 2
+        while record[at - 1] > 0x7F:
+            at += 1
+        length, begin = _varint(record, at + 1)
+        if begin + length == len(record):
+            return record[begin:]
+    kind = kind_of(record)[0]
+    return next(value for number, value in fields(record) if number == kind and isinstance(value, bytes))
+
+
+def step_in(record: bytes) -> int:
+    """The step of a history's record. It stands at the end, behind JSON texts, which have no control characters."""
+    for size in range(2, _STEP_MAX_BYTES):
+        if record[-size] == 0x08 and record[-size - 1] == size and record[-size - 2] == _STEP_TAG:
+            step, end = _varint(record[-size + 1 :] + b"\0", 0)
+            if end == size - 1:
+                return step
+    return step_of(message_of(record)) or 0
+
+
+def steps_in(path: str | os.PathLike[str]) -> Iterator[int]:
+    """The step of each row of a file, in order."""
     for record in RecordReader(path).read():
         if kind_of(record)[0] == HISTORY:
-            history = next(v for n, v in fields(record) if n == HISTORY and isinstance(v, bytes))
-            steps.append(step_of(history) or 0)
-    return steps
+            yield step_in(record)
+
+
+def history_steps(path: str | os.PathLike[str]) -> list[int]:
+    """Steps of the history records of a file, in order."""
+    return list(steps_in(path))
+
+
+def parsed(record: bytes) -> Any:
+    """A record as wandb's own protobuf message."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    message = pb.Record()
+    message.ParseFromString(record)
+    return message
+
+
+def summary(message: bytes) -> Any:
+    """One or more summaries, one behind the other, as wandb's own protobuf message."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    return pb.SummaryRecord.FromString(message)
 
 
 def records(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Every readable record as wandb's own protobuf message."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
     for payload in RecordReader(path).read():
-        record = pb.Record()
-        record.ParseFromString(payload)
-        yield record
+        yield parsed(payload)
 
 
 def put(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -239,11 +295,13 @@ def put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def history_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (step, values) of each row of a file, nested as logged, `_step`, `_runtime` and `_timestamp` included."""
-    for record in records(path):
-        if record.WhichOneof("record_type") == "history":
+def history_rows(path: str | os.PathLike[str], first_step: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (step, values) of each row of a file from a step on, nested as logged, `_step`, `_runtime` and `_timestamp`
+    included."""
+    for payload in RecordReader(path).read():
+        if kind_of(payload)[0] == HISTORY and (not first_step or step_in(payload) >= first_step):
+            history = parsed(payload).history
             row: dict[str, Any] = {}
-            for item in record.history.item:
+            for item in history.item:
                 put(row, list(item.nested_key) or [item.key], json.loads(item.value_json))
-            yield record.history.step.num, row
+            yield history.step.num, row

@@ -32,6 +32,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 log = logging.getLogger(__name__)
 
 _SOCKET_HEADER = struct.Struct("<BI")
@@ -54,8 +56,35 @@ def _field(number: int, payload: bytes) -> bytes:
 _SHORT = [_varint(n) for n in range(1 << 14)]
 _VALUE_JSON_TAG = _varint(16 << 3 | 2)
 _ITEM_TAG = _varint(1 << 3 | 2)
-_PLAIN_FLOAT = float.__repr__
-_PLAIN_INT = int.__repr__
+_STEP_TAG = _varint(2 << 3 | 2)
+_FLUSH = b"\x1a\x02\x08\x01"
+"""PartialHistoryRequest.action.flush"""
+_PARTIAL_HISTORY_TAG = _varint(10 << 3 | 2)
+_REQUEST_TAG = _varint(100 << 3 | 2)
+_NUMBERS = frozenset({float, int})
+_numbers_json = msgspec.json.Encoder().encode
+_KEYS_KEPT = 10_000
+_TEXT_KEPT_BYTES = 32
+"""Longer than any number that is encoded here: item heads are kept for texts below it."""
+
+
+def _delimited(tag: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    return tag + (_SHORT[size] if size < 16384 else _varint(size)) + payload
+
+
+def _numbers(data: dict[str, Any]) -> list[bytes] | None:
+    """The JSON of each value where all are finite numbers, encoded in one go; None for any other row."""
+    values = data.values()
+    if not _NUMBERS.issuperset(map(type, values)):
+        return None
+    try:
+        texts = _numbers_json([*values])
+    except OverflowError:  # an integer beyond 64 bits
+        return None
+    if b"u" in texts:  # null: NaN or infinite
+        return None
+    return texts[1:-1].split(b",")
 
 
 class HistoryBatch:
@@ -72,7 +101,8 @@ class HistoryBatch:
         self._run_async = interface._asyncer.run
         self._dumps = json_dumps_safer_history
         self._info = _field(200, _field(1, interface._stream_id.encode()))
-        self._keys: dict[str, bytes] = {}
+        self._heads: dict[str, list[bytes]] = {}
+        """By key: what stands before a value of so many bytes."""
         self._frames: list[bytes] = []
 
     def __len__(self) -> int:
@@ -80,34 +110,43 @@ class HistoryBatch:
 
     def add(self, step: int, timestamp_s: float, data: dict[str, Any]) -> None:
         """Buffer one row. Raises ValueError or TypeError, and buffers nothing, when a value cannot be encoded."""
-        keys, short = self._keys, _SHORT
-        items = []
-        for key, value in data.items():
+        parts: list[bytes] = []
+        texts = _numbers(data) if data else []
+        if texts is None:
+            dumps = self._dumps
+            texts = [dumps(value).encode() for value in data.values()]
+        kept = self._heads
+        for key, text in zip(data, texts, strict=True):
             if key == "_step":
                 continue
-            named = keys.get(key)
-            if named is None:
-                named = _field(1, key.encode())
-                if len(keys) < 10_000:
-                    keys[key] = named
-            kind = type(value)
-            if kind is float and value - value == 0.0:
-                text = _PLAIN_FLOAT(value).encode()
-            elif kind is int:
-                text = _PLAIN_INT(value).encode()
-            else:
-                text = self._dumps(value).encode()
             size = len(text)
-            body = named + _VALUE_JSON_TAG + (short[size] if size < 16384 else _varint(size)) + text
-            size = len(body)
-            items.append(_ITEM_TAG + (short[size] if size < 16384 else _varint(size)) + body)
+            heads = kept.get(key)
+            if heads is None:
+                heads = self._heads_of(key)
+            parts.append(heads[size] if size < _TEXT_KEPT_BYTES else self._head(key, size))
+            parts.append(text)
         if "_timestamp" not in data:
-            items.append(_field(1, _field(1, b"_timestamp") + _field(16, _PLAIN_FLOAT(timestamp_s).encode())))
-        items.append(_field(2, b"\x08" + _varint(step)))
-        items.append(b"\x1a\x02\x08\x01")  # action.flush
-        request = _field(100, _field(10, b"".join(items)))
-        server_request = _field(1, request + self._info)
+            text = float.__repr__(timestamp_s).encode()
+            heads = kept.get("_timestamp") or self._heads_of("_timestamp")
+            parts.append(heads[len(text)])
+            parts.append(text)
+        parts.append(_delimited(_STEP_TAG, b"\x08" + _varint(step)))
+        parts.append(_FLUSH)
+        request = _delimited(_REQUEST_TAG, _delimited(_PARTIAL_HISTORY_TAG, b"".join(parts)))
+        server_request = _delimited(_ITEM_TAG, request + self._info)
         self._frames.append(_SOCKET_HEADER.pack(_MAGIC, len(server_request)) + server_request)
+
+    def _heads_of(self, key: str) -> list[bytes]:
+        heads = [self._head(key, size) for size in range(_TEXT_KEPT_BYTES)]
+        if len(self._heads) < _KEYS_KEPT:
+            self._heads[key] = heads
+        return heads
+
+    @staticmethod
+    def _head(key: str, size: int) -> bytes:
+        """A HistoryItem up to its value, which has `size` bytes: tag, length, the key, the value's tag and length."""
+        head = _field(1, key.encode()) + _VALUE_JSON_TAG + _varint(size)
+        return _ITEM_TAG + _varint(len(head) + size) + head
 
     def send(self) -> None:
         """Write what is buffered and wait until the socket has taken it. Raises the socket's error (OSError)."""

@@ -19,6 +19,8 @@ from typing import Any
 from client.protocol.messages import RunSpec
 from telemetryd.inbox.content import WANDB_CACHE
 from telemetryd.runs.limits import (
+    CORE_GC_PERCENT,
+    CORE_MEMORY_SOFT_MIB,
     FILE_STREAM_TIMEOUT_S,
     FINISH_TIMEOUT_S,
     FLUSH_INTERVAL_S,
@@ -147,6 +149,12 @@ def keep_house(environ: MutableMapping[str, str], state_dir: Path, name: str) ->
     otherwise."""
     environ.setdefault("WANDB_DATA_DIR", str(_own_data(state_dir, name)))
     environ.setdefault("WANDB_CACHE_DIR", str(state_dir / WANDB_CACHE))
+
+
+def tune_core(environ: MutableMapping[str, str]) -> None:
+    """Have wandb-core, a program in Go, spend less CPU on collecting garbage; unless told otherwise."""
+    environ.setdefault("GOGC", str(CORE_GC_PERCENT))
+    environ.setdefault("GOMEMLIMIT", f"{CORE_MEMORY_SOFT_MIB}MiB")
 
 
 def keep_data(environ: MutableMapping[str, str], state_dir: Path, name: str, kept: Path) -> None:

@@ -24,7 +24,7 @@ from client.protocol.records import Alert, Attributes, Config, Metric, Output, P
 from telemetryd.errors import ApiKeyError
 from telemetryd.runs import predecessor, process_facts, saved_files, wandb_private, wandb_settings, wandb_tables
 from telemetryd.runs.alerts import AlertTimes
-from telemetryd.runs.carried import Carried, StepValues, carried_from
+from telemetryd.runs.carried import Carried, StepValues, carried_from, step_of_row
 from telemetryd.runs.control import Started, Trouble
 from telemetryd.runs.errors import RowRefusedError, ServerError, SinkError, SinkPermanentError
 from telemetryd.runs.limits import (
@@ -75,13 +75,15 @@ class WandbSink:
         sampled: bool = False,
         tables: TableArtifacts | None = None,
         upload_limit: Callable[[], Mapping[str, Any]] | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """`sampled`: the daemon samples the machine, and wandb is not to. `trust_paths`: clients are this machine's own
         user, so that paths of theirs may be followed. `tables` keeps those in rows until W&B has them. `upload_limit`
         gives wandb's settings that hold the rate of uploads, and raises OSError.
 
         `start_time_ns` is the training's start, since the Unix epoch; `facts` tell of its process. `on_stop` is
-        called, on a thread of wandb's, when somebody presses W&B's stop button."""
+        called, on a thread of wandb's, when somebody presses W&B's stop button, `alive` now and then while `open` takes
+        long."""
         self._spec = spec
         self._notebook = notebook
         self._fallback_dir = fallback_dir
@@ -91,6 +93,7 @@ class WandbSink:
         self._on_stop = on_stop
         self._tables = tables
         self._upload_limit = upload_limit
+        self._alive = alive
         self._facts = facts
         self._console_off = spec.settings.get("console") == "off"
         self._process: Process | None = None
@@ -134,7 +137,7 @@ class WandbSink:
         """Start or resume the run. Raises SinkError."""
         folders = list(self._notebook.notes.folders)
         mode = "online" if self._approach.online else "offline"
-        self._carried = carried_from(folders)
+        self._carried = carried_from(folders, self._alive)
         self._step_values = StepValues(self._carried)
         self._check_strangers(folders)
         if mode == "online" and not self._notebook.notes.begun:
@@ -170,10 +173,10 @@ class WandbSink:
     def _check_strangers(self, folders: list[Folder]) -> None:
         """A run that was offline here until now, and has rows of another origin on the server: nobody can say which of
         its steps are taken. Rows that `wandb sync` brought from these files are no strangers."""
-        facts, steps = self._approach.facts, self._carried.steps
+        facts = self._approach.facts
         if facts is None or not facts.lines or not folders or any(folder.mode == "online" for folder in folders):
             return
-        if facts.lines > len(steps) or steps[facts.lines - 1] != facts.last_step:
+        if facts.last_step is None or step_of_row(folders, facts.lines - 1) != facts.last_step:
             message = f"run {self._spec.run_id} has rows in W&B that are not from here, and rows here that it lacks"
             raise SinkPermanentError("strangers", f"{message} ({folders[0].path}): delete it there")
 
@@ -297,8 +300,10 @@ class WandbSink:
         """
         samples = frozenset(self._carried.samples)
         if self._run.settings.mode == "offline":
-            steps = tuple(step for step in self._carried.steps if step >= next_step)
-            return Existing(steps, self._carried.outputs, alerts=self._carried.alerts, samples=samples)
+            carried = self._carried
+            steps = tuple(step for step in carried.steps if step >= next_step)
+            below = carried.steps[0] if carried.rows > len(carried.steps) else None
+            return Existing(steps, carried.outputs, below, carried.alerts, samples)
         for folder in self._notebook.notes.folders[:-1]:
             self._send_again(Path(folder.file), next_step)
         if self._upload is not None:
@@ -309,8 +314,11 @@ class WandbSink:
         return Existing((), self._carried.outputs, self._starting_step, self._carried.alerts, samples)
 
     def _send_again(self, file: Path, before: int) -> None:
-        for step, row in history_rows(file):
-            if max(self._starting_step, self._sent_again) <= step < before:
+        first = max(self._starting_step, self._sent_again)
+        if first >= before:
+            return
+        for step, row in history_rows(file, first):
+            if first <= step < before:
                 self._sent_again = step + 1
                 row.pop("_runtime", None)
                 try:
@@ -536,6 +544,10 @@ class WandbSink:
         """Rows that can be read back, and that the server has where it is asked."""
         on_server = self._upload.rows if self._upload is not None else None
         return self._tally.history if on_server is None else min(self._tally.history, on_server)
+
+    def unread_rows(self) -> int:
+        """Rows that wandb-core has not brought into the file yet."""
+        return self._rows - self._tally.history
 
     def is_confirmed(self, position: Position) -> bool:
         """Whether everything up to `position` can be read back, and the server has its rows."""

@@ -34,7 +34,7 @@ def _nested(array: Array) -> Any:
     return values if array.shape else values[0]
 
 
-_LEAVES = (float, int, str, bool, type(None))
+_LEAVES = frozenset({float, int, str, bool, type(None)})
 
 
 def revive(value: Any) -> Any:
@@ -55,7 +55,6 @@ def revive(value: Any) -> Any:
 
 def revive_row(data: dict[str, Any]) -> dict[str, Any]:
     """A row's values for wandb; the row itself when there is nothing to rebuild. Raises as `revive` does."""
-    for value in data.values():
-        if type(value) not in _LEAVES:
-            return {key: revive(item) for key, item in data.items()}
-    return data
+    if _LEAVES.issuperset(map(type, data.values())):
+        return data
+    return {key: revive(item) for key, item in data.items()}

@@ -28,7 +28,6 @@ from telemetryd.runs.limits import (
     PREFLIGHT_INTERVAL_S,
     PROGRESS_INTERVAL_S,
     READ_MAX_BYTES,
-    UNCONFIRMED_MAX_ROWS,
 )
 from telemetryd.runs.newest import newest_values
 from telemetryd.runs.notes import Notebook
@@ -163,7 +162,7 @@ class Worker:
 
     def _wait(self, caught_up: bool) -> None:
         """Until there is something to do: an order, the next look at the file, the next report, or the idle poll."""
-        behind = not caught_up and self._delivery.unconfirmed_rows < UNCONFIRMED_MAX_ROWS
+        behind = not caught_up and not self._delivery.full
         if behind:
             self._obey_all()
             return
@@ -181,7 +180,7 @@ class Worker:
     def _take_some(self) -> bool:
         """Take batches until a chunk is through or enough is unconfirmed; True when nothing was left to take."""
         delivery = self._delivery
-        if delivery.unconfirmed_rows >= UNCONFIRMED_MAX_ROWS:
+        if delivery.full:
             return False
         if self._reader.follow():
             log.warning("inbox_followed path=%s", self._reader.path)
@@ -194,7 +193,7 @@ class Worker:
             self._obey_all()
             self._confirm()
             self._report()
-            if self._stopping_now() or delivery.unconfirmed_rows >= UNCONFIRMED_MAX_ROWS:
+            if self._stopping_now() or delivery.full:
                 break
         self._sink.flush()
         if batches and delivery.taken < batches[-1].number:

@@ -116,6 +116,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         run.spec.metadata = metadata
         wandb_settings.clean_environment(os.environ)
         wandb_settings.keep_house(os.environ, options.inbox.parent, str(options.run))
+        wandb_settings.tune_core(os.environ)
         wandb_settings.take_place(metadata, trust_paths=options.trust_paths)
         own_runs = options.inbox.parent / "runs"
         run.spec.directory = str(run_folder(run.spec.directory, options.run_dirs, own_runs))
@@ -138,6 +139,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             sampled=options.sampled,
             tables=TableArtifacts(process.lock.path.with_suffix(".artifacts")),
             upload_limit=partial(_limit_uploads, options) if options.upload_max_bytes_per_s else None,
+            alive=lambda: reports.send(control.ArtifactState("", "", "beat")),
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,

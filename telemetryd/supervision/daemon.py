@@ -33,6 +33,7 @@ from telemetryd.health.events import Events
 from telemetryd.health.pulse import Pulse
 from telemetryd.health.status import Health, State
 from telemetryd.inbox import database
+from telemetryd.inbox.checkpointer import Checkpointer
 from telemetryd.inbox.content import Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.ledger import Account
@@ -163,6 +164,7 @@ class Daemon:
         _raise_descriptor_limit()
         for component in ("reception", "adoption"):
             self._health.set(component, State.STARTING)
+        self._checkpointer = Checkpointer(home)
         self._inbox = Inbox(home.path, home)
         self._health.set("inbox", State.OK)
         self._delivered_before = self._inbox.ledger.total().delivered
@@ -347,6 +349,7 @@ class Daemon:
         with self._signals_ring(), state_folder.facts_file(self._settings.state_dir, self._identity):
             log.info("serving endpoint=%s state_dir=%s pid=%d", self._settings.endpoint, self._settings.state_dir,
                      os.getpid())  # fmt: skip
+            self._checkpointer.start()
             self._reception.start()
             self._undertaker.start()
             self._api.start()
@@ -364,6 +367,7 @@ class Daemon:
                 self.sampling.close()
                 self._supervisor.close()
                 self._reception.close()
+                self._checkpointer.close()
                 left = self._account()
                 self._inbox.close()
                 self._selector.close()

@@ -28,9 +28,11 @@ from client.protocol.records import (
     Summary,
 )
 from telemetryd.inbox.reader import StoredBatch
+from telemetryd.runs import delivery as delivery_module
 from telemetryd.runs.control import Started
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import RowRefusedError
+from telemetryd.runs.limits import CHECKPOINTS_MAX
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.rows import FinishedRow
 from telemetryd.runs.sink import Existing, Position
@@ -129,6 +131,9 @@ class LossySink:
 
     def confirmed_rows(self) -> int:
         return sum(kind == "row" for kind, _ in self.memory[: self.durable])
+
+    def unread_rows(self) -> int:
+        return sum(kind == "row" for kind, _ in self.memory[self.durable :])
 
     def is_confirmed(self, position: Position) -> bool:
         return self.durable >= position.others[0]
@@ -287,3 +292,36 @@ def test_a_sessions_first_row_waits_for_its_values_and_not_for_those_of_others()
     Attempt(disk, stored([*batches, (1, [Row(0, 1, {"b": 1})])]), set(), []).finish()
     rows = [row.data for kind, row in disk.entries if kind == "row"]
     assert rows == [{"h": 1, "a": 1}, {"a": 2}, {"b": 1}]
+
+
+def test_however_many_boundaries_wait_the_oldest_ones_and_the_newest_are_kept() -> None:
+    sink = LossySink(Disk())
+    delivery = Delivery(sink, 0, b"", BlobStore(Path("no-such-folder")))
+    for batch in stored([(0, [Row(number, 1, {"a": number})]) for number in range(40)]):
+        delivery.take(batch)
+        delivery.checkpoint()
+    for rows, cursor in ((1, 1), (3, 3), (39, CHECKPOINTS_MAX - 1), (40, 40)):
+        sink.flush_to_disk(rows)
+        delivery.confirm()
+        assert (delivery.cursor, delivery.delivered) == (cursor, rows)
+    assert delivery.settled
+
+
+def test_nothing_more_is_taken_while_too_much_cannot_be_read_back_or_is_not_confirmed(monkeypatch) -> None:
+    monkeypatch.setattr(delivery_module, "UNREAD_MAX_ROWS", 3)
+    monkeypatch.setattr(delivery_module, "UNCONFIRMED_MAX_ROWS", 5)
+    sink = LossySink(Disk())
+    delivery = Delivery(sink, 0, b"", BlobStore(Path("no-such-folder")))
+    batches = stored([(0, [Row(number, 1, {"a": number})]) for number in range(5)])
+    for batch in batches[:3]:
+        assert not delivery.full
+        delivery.take(batch)
+    assert delivery.full
+    sink.flush_to_disk(3)  # readable, but nobody has looked whether it is confirmed
+    assert not delivery.full
+    for batch in batches[3:]:
+        delivery.take(batch)
+    sink.flush_to_disk(5)
+    assert delivery.full
+    delivery.confirm()
+    assert not delivery.full

@@ -227,7 +227,9 @@ _PLAIN = frozenset({float, int, str, bool, type(None)})
 
 def is_rich(data: dict[str, Any]) -> bool:
     """Whether a row has media values in it; quick to say no."""
-    return any(type(value) not in _PLAIN and contains_media(value) for value in data.values())
+    if _PLAIN.issuperset(map(type, data.values())):
+        return False
+    return any(contains_media(value) for value in data.values())
 
 
 def contains_media(value: Any) -> bool:
