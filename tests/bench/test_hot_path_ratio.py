@@ -14,7 +14,7 @@ from tests.support.daemon import Daemon
 from tests.support.processes import python, running
 
 HOT_PATH_RATIO_MAX = 3.0
-"""`log` back to back over encode alone: beside the encoding there are a look-up, the row's tail, a lock and the copy."""
+"""`log` back to back over encode alone: beside the encoding are a look-up, the row's tail, a lock and the copy."""
 
 BLOCKS, CALLS = 300, 20
 
