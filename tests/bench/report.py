@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": commit.stdout.strip() or None,
         "load_before": os.getloadavg()[0],
-        **{name: version(name) for name in ("msgspec", "pyzmq", "wandb")},
+        **{name: version(name) for name in ("telemetryd", "wandb", "msgspec", "pyzmq")},
     }
 
 

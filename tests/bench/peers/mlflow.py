@@ -33,7 +33,8 @@ class MLflow(Peer):
         mlflow.set_tracking_uri(f"sqlite:///{database}")
         if mlflow.get_experiment_by_name("bench") is None:
             mlflow.create_experiment("bench", artifact_location=f"file://{folder}/artifacts")
-            shutil.copyfile(database, template)
+            shutil.copyfile(database, f"{folder}/empty.db")
+            shutil.move(f"{folder}/empty.db", template)
         mlflow.set_experiment("bench")
         mlflow.start_run()
         self.mlflow = mlflow
