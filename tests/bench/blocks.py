@@ -18,14 +18,20 @@ Row = dict[str, Any]
 
 
 def rows(count: int, seed: int, kind: str = "floats") -> list[Row]:
-    """Rows of ten values, all different, made before the clock runs. `kind`: floats, numpy, torch (float32 scalars)."""
+    """Rows that are all different, made before the clock runs. `kind`:
+
+    floats, numpy, torch: ten values, as Python floats or float32 scalars; keys:N: N floats; text:N: a str of N bytes.
+    """
     draw = random.Random(seed).random
+    name, _, size = kind.partition(":")
+    if name == "text":
+        return [{"text": f"{draw():.10f}".ljust(int(size), ".")[: int(size)]} for _ in range(count)]
     make: Any = float
-    if kind == "numpy":
+    if name == "numpy":
         from numpy import float32 as make
-    elif kind == "torch":
+    elif name == "torch":
         from torch import tensor as make
-    keys = [f"train/metric_{number}" for number in range(FLOATS)]
+    keys = [f"train/metric_{number}" for number in range(int(size or FLOATS))]
     return [{key: make(draw()) for key in keys} for _ in range(count)]
 
 

@@ -16,7 +16,7 @@ from tests.bench.session import Session
 
 FRESH_BEFORE, SIDE_BY_SIDE, FRESH_AFTER = (
     ("starts",),
-    ("cpu", "steps", "images", "artifacts"),
+    ("cpu", "steps", "growth", "images", "artifacts"),
     ("stopped", "durability"),
 )
 """Parts that start processes of their own stand where the peers that are measured side by side do not run."""
@@ -25,6 +25,7 @@ PARTS = {
     "starts": fresh.starts,
     "cpu": scenarios.cpu,
     "steps": scenarios.steps,
+    "growth": scenarios.growth,
     "images": scenarios.images,
     "artifacts": scenarios.artifacts,
     "stopped": fresh.stopped,

@@ -44,6 +44,9 @@ class Plan:
     step_rounds: int
     step_pairs: int
     steps: int
+    growth: tuple[str, ...]
+    growth_rounds: int
+    growth_calls: int
     images: int
     artifacts: int
     artifact_mb: int
@@ -67,15 +70,55 @@ def _calls(counts: dict[str, tuple[int, int]]) -> tuple[Calls, ...]:
 
 
 FULL = Plan(
-    "full", tuple(PEERS), _calls({"back_to_back": (30, 500), "at_1_khz": (40, 100), "contended": (10, 120),
-                                   "numpy": (20, 200), "torch": (20, 200)}), cpu_rounds=3, cpu_rows=10_000,
-    cpu_quiet_s=1.0, step_rounds=10, step_pairs=4, steps=25, images=20, artifacts=3, artifact_mb=500, starts=3, kills=3,
-    killed_after_rows=1000, stopped_for_s=5.0,
-)  # fmt: skip
+    mode="full",
+    peers=tuple(PEERS),
+    calls=_calls(
+        {
+            "back_to_back": (30, 500),
+            "at_1_khz": (40, 100),
+            "contended": (10, 120),
+            "numpy": (20, 200),
+            "torch": (20, 200),
+        }
+    ),
+    cpu_rounds=3,
+    cpu_rows=10_000,
+    cpu_quiet_s=1.0,
+    step_rounds=10,
+    step_pairs=4,
+    steps=25,
+    growth=("keys:1", "keys:10", "keys:100", "keys:1000", "text:100", "text:10000", "text:1000000"),
+    growth_rounds=5,
+    growth_calls=20,
+    images=20,
+    artifacts=3,
+    artifact_mb=500,
+    starts=3,
+    kills=3,
+    killed_after_rows=1000,
+    stopped_for_s=5.0,
+)
 
 QUICK = Plan(
-    "quick", QUICK_PEERS, _calls({"back_to_back": (6, 200), "at_1_khz": (5, 100), "contended": (2, 50),
-                                  "numpy": (3, 100), "torch": (0, 0)}), cpu_rounds=1, cpu_rows=1000,
-    cpu_quiet_s=0.5, step_rounds=4, step_pairs=4, steps=25, images=4, artifacts=1, artifact_mb=50, starts=2, kills=1,
-    killed_after_rows=1000, stopped_for_s=2.0,
-)  # fmt: skip
+    mode="quick",
+    peers=QUICK_PEERS,
+    calls=_calls(
+        {"back_to_back": (6, 200), "at_1_khz": (5, 100), "contended": (2, 50), "numpy": (3, 100), "torch": (0, 0)}
+    ),
+    cpu_rounds=1,
+    cpu_rows=1000,
+    cpu_quiet_s=0.5,
+    step_rounds=4,
+    step_pairs=4,
+    steps=25,
+    growth=("keys:1", "keys:100", "text:10000"),
+    growth_rounds=2,
+    growth_calls=20,
+    images=4,
+    artifacts=1,
+    artifact_mb=50,
+    starts=2,
+    kills=1,
+    killed_after_rows=1000,
+    stopped_for_s=2.0,
+)

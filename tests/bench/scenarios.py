@@ -13,7 +13,7 @@ from typing import Any
 from tests.bench import blocks
 from tests.bench.cpu import come_to_rest, process_s
 from tests.bench.figures import Samples, figures, slowdown_percent, spread
-from tests.bench.peers.base import ARTIFACT, IMAGE, SCALARS
+from tests.bench.peers.base import ARTIFACT, GROWTH, IMAGE, SCALARS
 from tests.bench.plan import STEP_S, WARM_UP_CALLS, Calls, Plan
 from tests.bench.runner import Runner
 from tests.bench.session import Session
@@ -22,6 +22,9 @@ Figures = dict[str, dict[str, Any]]
 
 LEAST_CALLS, LEAST_STEPS = 10, 20
 """Of a block, of a peer whose share of the calls is small."""
+
+LEAST_WARM_UP = 2
+"""Where rows are large, ten of them would be a block of their own."""
 
 IMAGE_SIDE = 512
 BACKLOG_DEADLINE_S = 60.0
@@ -106,6 +109,20 @@ def steps(session: Session, plan: Plan) -> Figures:
     return {
         name: {"slowdown_percent": slowdown_percent(of_peer), "blocks": len(of_peer)} for name, of_peer in pairs.items()
     }
+
+
+def growth(session: Session, plan: Plan) -> Figures:
+    """What a call costs by the number of its keys and by its size: figures by peer and kind of row."""
+    samples: dict[str, dict[str, Samples]] = {}
+    for kind in plan.growth:
+        for number, take in session.turns(plan.growth_rounds, f"growth, {kind}", GROWTH):
+
+            def block(runner: Runner, number: int = number, kind: str = kind) -> None:
+                taken = runner.calls(plan.growth_calls, number + 1, kind, warm_up=LEAST_WARM_UP)
+                samples.setdefault(runner.name, {}).setdefault(kind, Samples()).add(*taken)
+
+            take(block)
+    return {name: {kind: figures(one) for kind, one in of_peer.items()} for name, of_peer in samples.items()}
 
 
 def images(session: Session, plan: Plan) -> Figures:

@@ -92,6 +92,21 @@ def steps(results: Results) -> list[str]:
     return _of(results, "steps", "A training step of 1 ms in Python that logs 10 floats once", head, cells)
 
 
+def growth(results: Results) -> list[str]:
+    """The median by keys and by size, a column for each peer."""
+    peers = list(results["growth"])
+    kinds = list(next(iter(results["growth"].values()), {}))
+
+    def row(kind: str) -> list[str]:
+        name, _, size = kind.partition(":")
+        what = f"a str of {int(size):,} bytes" if name == "text" else f"{int(size):,} floats"
+        medians = [results["growth"][peer].get(kind, {}).get("median_us") for peer in peers]
+        return [what, *(cell(median) for median in medians)]
+
+    head = " | ".join(["a row of", *(results["titles"][peer] for peer in peers)])
+    return table("How the cost grows: median of a call back to back", head, (row(kind) for kind in kinds))
+
+
 def one_call(results: Results, part: str, title: str) -> list[str]:
     """An image or an artifact."""
     ours = results[part].get("client", {}).get("median_us")
@@ -172,7 +187,7 @@ def everything(results: Results) -> list[str]:
     lines = goals(results)
     for scenario in results["scenarios"]:
         lines += calls(results, scenario)
-    lines += cpu(results) + steps(results)
+    lines += cpu(results) + steps(results) + growth(results)
     lines += one_call(results, "images", "A 512x512 RGB image, made and logged")
     lines += one_call(results, "artifacts", f"An artifact of {results['artifact_mb']} MB: `add_file`, `log_artifact`")
     lines += starts(results) + durability(results) + stopped(results)

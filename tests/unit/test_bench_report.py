@@ -51,6 +51,7 @@ def results() -> dict[str, Any]:
         "calls": {"back_to_back": of_calls, "at_1_khz": of_calls, "contended": of_calls, "numpy": of_calls},
         "cpu": {"noop": cpu_of(0.1, 0.1), "client": cpu_of(4.0, 50.0), "wandb": cpu_of(80.0, 200.0)},
         "steps": {"client": {"slowdown_percent": slowdown_percent([(1000, 1010)]), "blocks": 1}},
+        "growth": {name: dict.fromkeys(FULL.growth, calls_of(us, 20)) for name, us in (("encode", 1), ("client", 2))},
         "images": {"client": calls_of(100.0, 3), "wandb": calls_of(40_000.0, 3)},
         "artifacts": {"client": calls_of(1000.0, 3), "wandb": calls_of(50_000.0, 3)},
         "starts": {"client": {"ms": 55.0, "mb": 14.0, "ms_over_starts": spread([55.0]), "starts": 3}},
@@ -80,6 +81,15 @@ def test_a_table_has_a_row_for_each_peer_with_ratios_to_ours_and_to_encode_alone
     assert [line.count("|") for line in lines[2:-1]] == [11] * 6
     wandb = next(line for line in lines if line.startswith("| `wandb.log`"))
     assert wandb.split(" | ")[6:8] == ["100x", "180x"]
+
+
+def test_what_a_call_costs_by_its_keys_and_size_has_a_column_for_each_peer() -> None:
+    lines = sections.growth(results())
+    assert lines[2] == "| a row of | msgspec encode alone | telemetryd `client.log` |"
+    assert "| 1,000 floats | 1.00 µs | 2.00 µs |" in lines
+    assert "| a str of 1,000,000 bytes | 1.00 µs | 2.00 µs |" in lines
+    assert [len(str(blocks.rows(1, 1, kind)[0].get("text", ""))) for kind in ("keys:7", "text:100")] == [0, 100]
+    assert len(blocks.rows(1, 1, "keys:7")[0]) == 7
 
 
 def test_a_part_without_figures_is_no_table_and_an_absent_peer_is_told_with_its_reason() -> None:

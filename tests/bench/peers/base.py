@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
     Log = Callable[[dict[str, Any]], Any]
 
-IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START = (
-    "image", "artifact", "durability", "stopped", "scalars", "start",
-)  # fmt: skip
+IMAGE, ARTIFACT, DURABILITY, STOPPED = "image", "artifact", "durability", "stopped"
+SCALARS, START, GROWTH = "scalars", "start", "growth"
 """What not every peer can do; a peer is left out of what it does not name in `can`."""
 
 

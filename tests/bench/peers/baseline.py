@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.peers.base import SCALARS, START, Peer
+from tests.bench.peers.base import GROWTH, SCALARS, START, Peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Encode(Peer):
     """msgspec's encoding of the row alone, called as `log` is."""
 
     title = "msgspec encode alone"
-    can = frozenset({SCALARS})
+    can = frozenset({GROWTH, SCALARS})
 
     def open(self, folder: str) -> Log:
         return Encoding().log

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.peers.base import ARTIFACT, DURABILITY, IMAGE, SCALARS, START, STOPPED, Peer
+from tests.bench.peers.base import ARTIFACT, DURABILITY, GROWTH, IMAGE, SCALARS, START, STOPPED, Peer
 from tests.bench.peers.weights import rows_in_files
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ class Client(Peer):
 
     title = "telemetryd `client.log`"
     distribution = "telemetryd"
-    can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START})
+    can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START, GROWTH})
 
     def open(self, folder: str) -> Log:
         import client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.peers.base import ARTIFACT, DURABILITY, IMAGE, SCALARS, START, STOPPED, Peer
+from tests.bench.peers.base import ARTIFACT, DURABILITY, GROWTH, IMAGE, SCALARS, START, STOPPED, Peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Wandb(Peer):
 
     title = "`wandb.log` (offline)"
     distribution = "wandb"
-    can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START})
+    can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START, GROWTH})
 
     def open(self, folder: str) -> Log:
         import os
