@@ -83,7 +83,7 @@ FULL = Plan(
     ),
     cpu_rounds=3,
     cpu_rows=10_000,
-    cpu_quiet_s=1.0,
+    cpu_quiet_s=1.5,
     step_rounds=10,
     step_pairs=4,
     steps=25,

@@ -27,6 +27,9 @@ LEAST_WARM_UP = 2
 """Where rows are large, ten of them would be a block of their own."""
 
 IMAGE_SIDE = 512
+IDLE_SHARE = 0.15
+"""Of a core: what a daemon's sampling may use without counting as work."""
+
 BACKLOG_DEADLINE_S = 60.0
 """What a peer may take to work off a block of thousands of rows, or to stage an artifact."""
 
@@ -61,12 +64,12 @@ def cpu(session: Session, plan: Plan) -> Figures:
         def measure(runner: Runner, number: int = number) -> None:
             rows = max(LEAST_CALLS, int(plan.cpu_rows * runner.peer.calls_share))
             runner.ask("prepare", rows, number + 1, "floats")
-            come_to_rest([runner.tree], plan.cpu_quiet_s, 0.05, BACKLOG_DEADLINE_S)
+            come_to_rest([runner.tree], plan.cpu_quiet_s, IDLE_SHARE, BACKLOG_DEADLINE_S)
             start = _used(runner)
             time.sleep(plan.cpu_quiet_s)
             before = _used(runner)
             runner.ask("untimed")
-            come_to_rest([runner.tree], plan.cpu_quiet_s, 0.05, BACKLOG_DEADLINE_S)
+            come_to_rest([runner.tree], plan.cpu_quiet_s, IDLE_SHARE, BACKLOG_DEADLINE_S)
             after = _used(runner)
             share = (after[2] - before[2]) / (before[2] - start[2])
             process_us, tree_us = (

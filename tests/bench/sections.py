@@ -99,7 +99,8 @@ def growth(results: Results) -> list[str]:
 
     def row(kind: str) -> list[str]:
         name, _, size = kind.partition(":")
-        what = f"a str of {int(size):,} bytes" if name == "text" else f"{int(size):,} floats"
+        amount = f"{int(size):,}"
+        what = f"a str of {amount} bytes" if name == "text" else f"{amount} float{'' if amount == '1' else 's'}"
         medians = [results["growth"][peer].get(kind, {}).get("median_us") for peer in peers]
         return [what, *(cell(median) for median in medians)]
 
