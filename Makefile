@@ -16,13 +16,13 @@ PIP_ARGS ?=
 JOBS ?= 3
 # Passed to pytest as it is: make test PYTEST_ARGS='-k journal -x'
 PYTEST_ARGS ?=
-# Passed to the benchmark as it is: make bench BENCH_ARGS=--quick
+# Passed to the benchmark as it is: make bench BENCH_ARGS='--peers noop,encode,client,wandb,swanlab'
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt $(PIP_ARGS)
 
-.PHONY: help venv demo test lint chaos containers manifests gpu bench clean
+.PHONY: help venv demo test lint chaos containers manifests gpu bench bench-more clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -73,12 +73,16 @@ containers: $(VENV)/test.stamp ## Build the images, run docker-compose.yml, kill
 gpu: $(VENV)/test.stamp ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
-bench: $(VENV)/test.stamp ## Measure client.log against wandb.log, interleaved; writes bench-out/
-	$(BIN)/python -m tests.bench --out bench-out $(BENCH_ARGS)
-	$(BIN)/python -m tests.bench.tables --out bench-out $(if $(findstring --quick,$(BENCH_ARGS)),--quick)
-	$(BIN)/python -m tests.bench.media --out bench-out $(if $(findstring --quick,$(BENCH_ARGS)),--quick)
+bench: $(VENV)/test.stamp ## Measure log beside other trackers, interleaved; writes bench-out/ (a minute: BENCH_ARGS=--quick)
+	$(BIN)/python -m tests.bench --out bench-out --pip-args '$(PIP_ARGS)' $(BENCH_ARGS)
+	$(if $(findstring --quick,$(BENCH_ARGS)),$(BIN)/python -m tests.bench.tables --out bench-out --quick)
+	$(if $(findstring --quick,$(BENCH_ARGS)),$(BIN)/python -m tests.bench.media --out bench-out --quick)
+
+bench-more: $(VENV)/test.stamp ## Measure tables and media against wandb, interleaved; writes bench-out/
+	$(BIN)/python -m tests.bench.tables --out bench-out
+	$(BIN)/python -m tests.bench.media --out bench-out
 
 clean: ## Remove the virtual environment, caches and what demo and bench wrote
-	rm -rf $(VENV) build dist bench-out wandb .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench build dist bench-out wandb .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -f client/*.so
 	find client telemetryd tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,54 +1,34 @@
-"""`make bench`: what one call costs the training loop, telemetryd against wandb, in one interleaved run."""
+"""`make bench`: what logging costs, telemetryd beside other trackers, in one interleaved run.
+
+Writes bench.md, bench.json and three plots to --out. `python -m tests.bench.docs` puts them into the documents.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
-from tests.bench import faults, report
-from tests.bench.measure import Runner, interleaved
+from tests.bench import plots, report
+from tests.bench.measure import measure
 from tests.bench.peers import PEERS
-from tests.support.daemon import Daemon
-
-BACK_TO_BACK = "back_to_back"
-AT_1_KHZ = "at_1_khz"
-SCENARIOS = {BACK_TO_BACK: "10 floats, back to back", AT_1_KHZ: "10 floats, one call a millisecond"}
+from tests.bench.plan import FULL, QUICK
 
 
 def main() -> None:
-    """Runs the benchmark and prints its tables."""
+    """See the module's head."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), help="folder for the Markdown and JSON results")
-    parser.add_argument("--rounds", type=int, default=20, help="blocks of each peer and scenario")
-    parser.add_argument("--calls", type=int, default=1000, help="calls of a block")
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--quick", action="store_true", help="two short rounds: shows that it runs, not how fast it is")
+    parser.add_argument("--out", type=Path, default=Path("bench-out"), help="folder for the results")
+    parser.add_argument("--quick", action="store_true", help=f"about a minute, with {', '.join(QUICK.peers)}")
+    parser.add_argument("--peers", default="", help=f"of {', '.join(PEERS)}; installs what is lacking")
+    parser.add_argument("--only", default="", help="scenarios whose name has this in it")
+    parser.add_argument("--pip-args", default="", help="passed to pip as it is where a tracker is installed")
     options = parser.parse_args()
-    rounds, calls = (2, 100) if options.quick else (options.rounds, options.calls)
-    where = report.machine()
-    with tempfile.TemporaryDirectory(prefix="td-bench-") as scratch, contextlib.ExitStack() as ending:
-        folder = Path(scratch)
-        daemon = Daemon(folder / "daemon", f"ipc://{folder}/d.sock", folder / "state", folder / "state" / "spool")
-        os.environ.update(daemon.environment)
-        names = options.peers.split(",")
-        if "client" in names:
-            ending.callback(daemon.end)
-            daemon.start()
-        runners: list[Runner] = []
-        for name in names:
-            runners.append(Runner(name, folder / name))
-            ending.callback(runners[-1].kill)
-        interleaved(runners, BACK_TO_BACK, rounds, calls, period_ns=0)
-        interleaved(runners, AT_1_KHZ, rounds, calls, period_ns=1_000_000)
-        for runner in runners:
-            runner.finish()
-        found = faults.measure(names, folder, daemon)
-        if "client" in names:
-            daemon.stop()
-        print(report.write(options.out, runners, SCENARIOS, found, where))
+    plan = QUICK if options.quick else FULL
+    names = tuple(options.peers.split(",")) if options.peers else plan.peers
+    results = measure(plan, names, options.pip_args, options.only)
+    print(report.write(options.out, results))
+    for path in plots.write(options.out, results):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -1,147 +1,81 @@
-"""Measures single calls: each peer in its own process, one block of calls at a time, the peers taking turns.
-
-Turns matter on a shared machine: whatever slows it for a while slows every peer alike. Between turns the machine is
-given time to come to rest, so that no peer is measured while another's daemon or service still works off its backlog.
-"""
+"""A whole benchmark: the order of its parts, and the results as they stand in the JSON."""
 
 from __future__ import annotations
 
-import multiprocessing
-import random
-import resource
+import tempfile
 import time
-from array import array
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peers import PEERS
+from tests.bench import fresh, report, scenarios
+from tests.bench.peers import load
+from tests.bench.plan import Plan
+from tests.bench.session import Session
 
-FLOATS = 10
-WARM_UP_CALLS = 200
-QUIET_SHARE = 0.2
-QUIET_SAMPLE_S = 0.1
-QUIET_DEADLINE_S = 5.0
-ANSWER_DEADLINE_S = 400.0
+FRESH_BEFORE, SIDE_BY_SIDE, FRESH_AFTER = (
+    ("starts",),
+    ("cpu", "steps", "growth", "images", "artifacts"),
+    ("stopped", "durability"),
+)
+"""Parts that start processes of their own stand where the peers that are measured side by side do not run."""
 
-
-@dataclass
-class Samples:
-    """Nanoseconds of every call of one peer in one scenario, and the CPU time its process spent meanwhile."""
-
-    calls_ns: array[int] = field(default_factory=lambda: array("q"))
-    cpu_s: float = 0.0
-
-
-def rows(count: int, seed: int) -> list[dict[str, float]]:
-    """Rows of ten floats, all different, made before the clock runs."""
-    draw = random.Random(seed).random
-    keys = [f"train/metric_{number}" for number in range(FLOATS)]
-    return [{key: draw() for key in keys} for _ in range(count)]
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+PARTS = {
+    "starts": fresh.starts,
+    "cpu": scenarios.cpu,
+    "steps": scenarios.steps,
+    "growth": scenarios.growth,
+    "images": scenarios.images,
+    "artifacts": scenarios.artifacts,
+    "stopped": fresh.stopped,
+    "durability": fresh.durability,
+}
 
 
-def _block(log: Any, count: int, period_ns: int, seed: int) -> tuple[bytes, float]:
-    """Times `count` calls, one every `period_ns` (0: back to back)."""
-    data = rows(count, seed)
-    out = array("q", bytes(8 * count))
-    clock = time.perf_counter_ns
-    sleep = time.sleep
-    cpu = _cpu_s()
-    due = clock()
-    for index, row in enumerate(data):
-        if period_ns:
-            due += period_ns
-            if (wait := due - clock()) > 0:
-                sleep(wait / 1e9)
-        begin = clock()
-        log(row)
-        out[index] = clock() - begin
-    return out.tobytes(), _cpu_s() - cpu
+def ordered(found: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """In the order of the peers: who had the first turn is told by nothing."""
+    return {name: found[name] for name in names if name in found}
 
 
-def _serve(name: str, folder: str, pipe: Connection) -> None:
-    """A peer's process: opens the peer, measures a block for each request, closes at the end."""
-    peer = PEERS[name]()
-    log = peer.open(Path(folder))
-    for row in rows(WARM_UP_CALLS, 0):
-        log(row)
-    pipe.send("ready")
-    while (request := pipe.recv()) is not None:
-        pipe.send(_block(log, *request))
-    pipe.send(peer.close())
+def measure(plan: Plan, names: Sequence[str], pip_arguments: str = "", only: str = "") -> dict[str, Any]:
+    """Everything of a plan. `only` keeps the scenarios and parts whose name has it."""
+    results: dict[str, Any] = {
+        "mode": plan.mode,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": report.machine(),
+        "scenarios": [{"name": one.name, "title": one.title, "period_ns": one.period_ns} for one in plan.calls],
+        "artifact_mb": plan.artifact_mb,
+        "titles": {name: load(name).title for name in names},
+        "calls": {},
+        **{part: {} for part in PARTS},
+    }
+    with tempfile.TemporaryDirectory(prefix="td-bench-", ignore_cleanup_errors=True) as scratch:
+        session = Session(names, Path(scratch), pip_arguments)
+        begun_s = time.monotonic()
 
+        def run(parts: Sequence[str]) -> None:
+            for part in parts:
+                if only in part:
+                    print(f"{time.monotonic() - begun_s:4.0f} s  {part}", flush=True)
+                    results[part] = ordered(PARTS[part](session, plan), names)
 
-class Runner:
-    """One peer's process and what it measured so far, by scenario."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self.title = PEERS[name]().title
-        self.samples: dict[str, Samples] = {}
-        self.last_word = ""
-        folder.mkdir(parents=True)
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(name, str(folder), theirs), name=f"peer {name}")
-        self._process.start()
-        theirs.close()
-        self._answer()
-
-    def _answer(self) -> Any:
-        if not self._pipe.poll(ANSWER_DEADLINE_S):
-            raise TimeoutError(f"peer {self.name} did not answer within {ANSWER_DEADLINE_S:g} s")
-        try:
-            return self._pipe.recv()
-        except EOFError:
-            raise RuntimeError(f"peer {self.name} ended early; its error stands above") from None
-
-    def block(self, scenario: str, count: int, period_ns: int, seed: int) -> None:
-        """Measures one block and adds it to the scenario's samples."""
-        self._pipe.send((count, period_ns, seed))
-        taken, cpu_s = self._answer()
-        samples = self.samples.setdefault(scenario, Samples())
-        samples.calls_ns.frombytes(taken)
-        samples.cpu_s += cpu_s
-
-    def finish(self) -> None:
-        """Closes the peer and waits for its process."""
-        self._pipe.send(None)
-        self.last_word = self._answer()
-        self._process.join(ANSWER_DEADLINE_S)
-
-    def kill(self) -> None:
-        """Ends the process, whatever state it is in."""
-        self._process.kill()
-        self._process.join(10)
-        self._pipe.close()
-
-
-def _busy_and_total() -> tuple[int, int]:
-    fields = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)
-
-
-def come_to_rest() -> None:
-    """Returns once the machine is nearly idle, or after QUIET_DEADLINE_S on a machine that never is."""
-    end = time.monotonic() + QUIET_DEADLINE_S
-    while time.monotonic() < end:
-        busy, total = _busy_and_total()
-        time.sleep(QUIET_SAMPLE_S)
-        busy_after, total_after = _busy_and_total()
-        if busy_after - busy < QUIET_SHARE * max(1, total_after - total):
-            return
-
-
-def interleaved(runners: list[Runner], scenario: str, rounds: int, calls: int, period_ns: int) -> None:
-    """`rounds` blocks of `calls` for each peer, the peers taking turns; who begins changes with every round."""
-    for number in range(rounds):
-        first = number % len(runners)
-        for runner in runners[first:] + runners[:first]:
-            come_to_rest()
-            runner.block(scenario, calls, period_ns, seed=number + 1)
+        with session:
+            run(FRESH_BEFORE)
+            session.open()
+            for one in plan.calls:
+                if only in one.name:
+                    print(f"{time.monotonic() - begun_s:4.0f} s  {one.name}", flush=True)
+                    results["calls"][one.name] = ordered(scenarios.calls(session, one), names)
+            run(SIDE_BY_SIDE)
+            session.close()
+            run(FRESH_AFTER)
+            if "client" in session.pythons:
+                session.daemon.stop()
+        results["took_s"] = time.monotonic() - begun_s
+    return results | {
+        "versions": session.versions,
+        "absent": session.absent,
+        "left_out": session.left_out,
+        "last_words": session.last_words,
+    }
