@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from client import fastlog
 from tests.support.daemon import Daemon
 from tests.support.processes import python, running
+from tests.support.requirements import require
 
 HOT_PATH_RATIO_MAX = 3.0
-"""`log` back to back over encode alone: beside the encoding are a look-up, the row's tail, a lock and the copy."""
+"""`log` back to back over encode alone: beside the encoding are a look-up, the row's tail, a checksum and the copy."""
 
 BLOCKS, CALLS = 300, 20
 
@@ -42,6 +44,7 @@ print(json.dumps(quick | {"offered": report.offered, "dropped": sum(report.dropp
 
 
 def test_a_logging_call_costs_no_more_than_a_few_encodings_of_its_row(daemon: Daemon, tmp_path: Path) -> None:
+    require(fastlog.COMPILED, "the compiled log: a C compiler and Python's headers when telemetryd was installed")
     with running(python("-c", TRAINING, str(BLOCKS), str(CALLS)), tmp_path) as training:
         assert training.wait(60) == 0, training.told()
         found = json.loads(training.out().splitlines()[-1])
