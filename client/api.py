@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -39,6 +38,7 @@ from client.session import Session
 from client.settings import RunSettings, SettingError, Settings
 from client.stream import Stream
 from client.sweeps import stop
+from client.tokens import token_hex
 from client.values import encode_row_data
 from client.version import VERSION
 
@@ -228,7 +228,7 @@ def _start(resolved: RunSettings, given: dict[str, Any], swept: dict[str, Any]) 
     if is_large:
         spec.config = {}
     hello = Hello(
-        session=secrets.token_hex(16),
+        session=token_hex(16),
         run=spec,
         launch=os.environ.get("TELEMETRYD_LAUNCH") or _own_launch(resolved),
         pid=os.getpid(),
@@ -280,7 +280,7 @@ def _place(resolved: RunSettings, run_id: str | None, project: str) -> tuple[Pla
 
 def _own_launch(resolved: RunSettings) -> str | None:
     """Without a launcher, what ties the helper that records this process's descriptors to the run."""
-    return secrets.token_hex(16) if resolved.console == "redirect" else None
+    return token_hex(16) if resolved.console == "redirect" else None
 
 
 def _start_disabled(resolved: RunSettings, given: dict[str, Any]) -> Run:

@@ -6,7 +6,6 @@ As in wandb its summary remembers what is logged, its name is made up from its i
 from __future__ import annotations
 
 import datetime
-import html
 import os
 import tempfile
 import time
@@ -300,7 +299,9 @@ class DisabledRun:
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """The run's name as text."""
-        return html.escape(repr(self))
+        from html import escape  # not with every start: it holds a table of every entity
+
+        return escape(repr(self))
 
     def display(self, height: int = 420, hidden: bool = False) -> bool:
         """False: there is nothing to show."""

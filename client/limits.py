@@ -12,7 +12,7 @@ SUPPLY_WAIT_STEPS = 20
 """What a logging call that took the last spare gives the sender to make others: they take it some milliseconds where
 nobody competes for the interpreter, and a segment holds 20,000 rows of 10 floats."""
 
-POPULATE_BYTES = 1 << 20
+POPULATE_BYTES = 1 << 19
 """How far ahead of the writer a segment's pages are faulted in: a tick's worth at a high rate, little memory."""
 
 SPOOL_MAX_BYTES = 4 << 30

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from client import guard
 from client.limits import INLINE_BYTES
+from client.tokens import random_bits
 
 if TYPE_CHECKING:
     from client.journal.blobs import Blobs, Chunk
@@ -35,7 +35,7 @@ def new_blob_id() -> int:
 
 def _draw_ids() -> None:
     global _ids
-    _ids = itertools.count(secrets.randbits(62) | 1)
+    _ids = itertools.count(random_bits(62) | 1)
 
 
 _draw_ids()

@@ -22,13 +22,14 @@ A rendezvous id is the user's, and often a constant such as "100": on one node t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from client.digests import sha256
 
 _LAUNCHER_DEPTH_MAX = 16
 _RUN_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -76,7 +77,7 @@ def find(environ: Mapping[str, str], launcher_process: Callable[[str], Launcher 
 
 def run_id(job: str, program: str, scope: str, ordinal: int) -> str:
     """The id of the `ordinal`-th run (from 0) that every rank of `job` begins in `scope` (project and the like)."""
-    digest = hashlib.sha256("\0".join((job, program, scope, str(ordinal))).encode()).digest()
+    digest = sha256("\0".join((job, program, scope, str(ordinal))).encode())
     number = int.from_bytes(digest, "big")
     characters = []
     for _ in range(RUN_ID_CHARS):

@@ -6,7 +6,6 @@ Pieces of RESTORE_PIECE_BYTES, one question each; the file appears under its nam
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from client.errors import NoAnswerError
 from client.limits import RESTORE_POLL_S, RESTORE_TIMEOUT_S
+from client.tokens import token_hex
 
 Ask = Callable[..., dict[str, Any]]
 """`artifacts.remote.Remote.ask`."""
@@ -35,7 +35,7 @@ def restore_file(
     if target.exists() and not replace:
         return target.open()
     deadline_s = time.monotonic() + timeout_s
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    beside = target.with_name(f".{target.name}.{token_hex(4)}")
     try:
         if not _download(ask, name, run_path, beside, deadline_s):
             return None
@@ -47,7 +47,7 @@ def restore_file(
 
 
 def _download(ask: Ask, name: str, run_path: str, beside: Path, deadline_s: float) -> bool:
-    ticket, offset, stream = secrets.token_hex(8), 0, None
+    ticket, offset, stream = token_hex(8), 0, None
     try:
         while (left_s := deadline_s - time.monotonic()) > 0:
             answer = ask("run_file", left_s, path=run_path, file=name, ticket=ticket, offset=offset)

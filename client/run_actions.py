@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import html
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -103,7 +102,9 @@ class RunActions(RunIdentity):
         """An iframe of the run's page, `height` pixels high; without a URL the run's name. May wait as `url`."""
         url = self.url
         if url is None:
-            return html.escape(repr(self))
+            from html import escape  # not with every start: it holds a table of every entity
+
+            return escape(repr(self))
         style = f"border:none;width:100%;height:{height}px;"
         button = ""
         if hidden:

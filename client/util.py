@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import secrets
 import string
 import sys
 from types import ModuleType
 from typing import Any
 
 from client.errors import Error, MissingFeatureError
+from client.tokens import choice
 
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
 def generate_id(length: int = 8) -> str:
     """A random str of a-z and 0-9, as a run's id is made."""
-    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(length))
+    return "".join(choice(_ID_CHARACTERS) for _ in range(length))
 
 
 def random_string(length: int = 12) -> str:

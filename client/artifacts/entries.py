@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from client.artifacts.sources import Source
+from client.digests import md5
 
 if TYPE_CHECKING:
     from client.artifacts.artifact import Artifact
@@ -19,7 +19,7 @@ _READ_BYTES = 1 << 20
 
 def b64_md5(path: str) -> str:
     """A file's MD5 as W&B writes it. Raises OSError."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = md5()
     with open(path, "rb") as stream:  # noqa: PTH123 - a str
         while piece := stream.read(_READ_BYTES):
             digest.update(piece)
@@ -28,7 +28,7 @@ def b64_md5(path: str) -> str:
 
 def b64_md5_of(data: bytes) -> str:
     """The MD5 of bytes, in the same form."""
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
+    return base64.b64encode(md5(data).digest()).decode("ascii")
 
 
 class ArtifactManifestEntry:
@@ -138,7 +138,7 @@ class Manifest:
 
     def digest(self) -> str:
         """W&B's digest of the content, hexadecimal. Reads every local file."""
-        digest = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
+        digest = md5(b"wandb-artifact-manifest-v1\n")
         for path, entry in sorted(self.entries.items()):
             digest.update(f"{path}:{entry.digest}\n".encode())
         return digest.hexdigest()

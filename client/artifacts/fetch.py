@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import secrets
 import shutil
 import time
 from collections import deque
@@ -28,6 +26,7 @@ from urllib.parse import unquote, urlparse
 from client import places
 from client.artifacts import sources
 from client.artifacts.entries import ArtifactManifestEntry, b64_md5
+from client.digests import sha256
 from client.errors import CommError, NoAnswerError
 from client.limits import (
     ARTIFACT_ASK_TIMEOUT_S,
@@ -37,6 +36,7 @@ from client.limits import (
     ARTIFACT_USE_TIMEOUT_S,
 )
 from client.protocol.artifacts import MANIFEST_NAME, Entry, decode_manifest, path_problem
+from client.tokens import token_hex
 
 if TYPE_CHECKING:
     from client.artifacts.remote import Remote
@@ -97,7 +97,7 @@ class Fetch:
     def _place(self, root: str, wanted: list[tuple[int, Entry]], end_s: float) -> None:
         target = Path(root)
         fresh = not target.exists()
-        work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial") if fresh else target
+        work = target.with_name(f".{target.name}.{token_hex(4)}.partial") if fresh else target
         work.mkdir(parents=True, exist_ok=True)
         try:
             for number, entry in wanted:
@@ -115,7 +115,7 @@ class Fetch:
             raise ValueError(f"the artifact's file {entry.path!r} would leave {root}: a link leads out of it")
         if path.is_file() and not path.is_symlink() and entry.digest == b64_md5(str(path)):
             return
-        partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
+        partial = path.with_name(f".{path.name[:100]}.{token_hex(4)}.partial")
         try:
             if self._bring(number, entry, partial, end_s):
                 partial.replace(path)
@@ -232,7 +232,7 @@ def _shared(folder: str, token: str) -> Path | None:
 @contextlib.contextmanager
 def _one_at_a_time(root: str) -> Iterator[None]:
     """Hold the lock of a download folder, among the processes of this machine and user."""
-    name = hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:32]
+    name = sha256(os.path.realpath(root).encode()).hex()[:32]
     descriptor = None
     try:
         folder = places.runtime_dir() / "downloads"

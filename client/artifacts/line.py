@@ -11,10 +11,8 @@ Invariants
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import queue
-import secrets
 import shutil
 import threading
 import time
@@ -27,12 +25,14 @@ from client.artifacts import sources
 from client.artifacts.courier import Courier
 from client.artifacts.entries import ArtifactManifestEntry
 from client.artifacts.upload import Upload
+from client.digests import sha256
 from client.journal.folder import OwnerLock
 from client.limits import ARTIFACT_INLINE_TOTAL_BYTES
 from client.payload import Payload
 from client.protocol import records
 from client.protocol.artifacts import MANIFEST_NAME, PARTIAL_SUFFIX, Entry, Manifest, encode_manifest
 from client.stream import Stream
+from client.tokens import token_hex
 
 _NICE = 10
 """Staging gives way to training where both want the same core."""
@@ -177,7 +177,7 @@ class Line:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        digest = hashlib.sha256(manifest).hexdigest()
+        digest = sha256(manifest).hex()
         files = sum(entry.source is not None for entry in job.entries)
         if not self._stream.record(records.Staged(upload.id, digest, job.size_bytes, files)):
             shutil.rmtree(folder / upload.id, ignore_errors=True)
@@ -192,7 +192,7 @@ class Line:
             if self._stop.is_set():
                 raise StagingError("the run ended while it was being staged")
 
-        manifest = Manifest(secrets.token_hex(16), [])
+        manifest = Manifest(token_hex(16), [])
         entries = manifest.entries
         blobs: list[Payload] = []
         for number, entry in enumerate(job.entries):

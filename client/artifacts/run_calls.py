@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from client.protocol import records
 from client.protocol.messages import RunSpec
 from client.settings import RunSettings
 from client.stream import Stream
+from client.tokens import token_hex
 
 PathOrArtifact = Artifact | str | os.PathLike[str]
 
@@ -115,7 +115,7 @@ class RunArtifacts:
         checked_tags = None if tags is None else checks.tags(tags)
         artifact = self._prepared(given, name, type)
         artifact.distributed_id = distributed_id
-        upload = Upload(secrets.token_hex(16), artifact.name)
+        upload = Upload(token_hex(16), artifact.name)
         record = artifact._record(upload.id, checked_aliases, checked_tags)
         record.finalize, record.use = finalize, use
         entries = list(artifact.manifest) if artifact._base is None else _changed(artifact)
@@ -159,7 +159,7 @@ class RunArtifacts:
             self._log_artifact("link_artifact", artifact, None, None, None, None)
         source = artifact.qualified_name if artifact._upload is None else artifact._upload.id
         linked = Artifact(artifact.name.partition(":")[0], artifact.type)
-        upload = Upload(secrets.token_hex(16), f"{artifact.name} to {target_path}")
+        upload = Upload(token_hex(16), f"{artifact.name} to {target_path}")
         linked._begin(upload, self._remote())
         record = records.Artifact(
             upload.id, "link", name=artifact.name, aliases=checked, source=source, target=target_path
@@ -220,7 +220,7 @@ class RunArtifacts:
                 " or `wandb.Api().artifact()` to `use_artifact`"
             )
         if is_open:
-            upload = Upload(secrets.token_hex(16), artifact.name)
+            upload = Upload(token_hex(16), artifact.name)
             record = records.Artifact(upload.id, "use", name=artifact.name, source=artifact.qualified_name)
             self._line().ask(record, upload)
         return artifact

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import selectors
@@ -51,6 +50,8 @@ def git_remote_url(root: Path, remote: str = "origin") -> str | None:
     text = _read(_common_folder(git) / "config") if git else None
     if text is None:
         return None
+    import configparser  # on the thread that gathers, and not with every start
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
         parser.read_string("\n".join(line.strip() for line in text.splitlines()))

@@ -70,7 +70,7 @@ class Supply:
             self._retry_at_s = now_s + DISK_RETRY_S
             self._look_at_s = now_s
             guard.swallow("journal.disk", error)
-        for segment in (writer.current, *list(writer.spares)):
+        for segment in (writer.current, *list(writer.spares)[:1]):  # further ahead it would only be memory
             segment.populate(segment.committed[1])
 
     def _look_for_home(self) -> None:
@@ -128,9 +128,7 @@ class Supply:
         return self._home.path / fmt.file_name(self._made)
 
     def _make(self) -> Segment:
-        segment = Segment.in_file(self._next_path(), SEGMENT_BYTES, self._writer.session)
-        segment.populate(fmt.HEADER_BYTES)
-        return segment
+        return Segment.in_file(self._next_path(), SEGMENT_BYTES, self._writer.session)
 
     def _recycle(self, segment: Segment) -> None:
         mapped_file = segment.path is not None and not segment.saved and segment.size == SEGMENT_BYTES
