@@ -241,3 +241,34 @@ TICKET_IDLE_S = 120.0
 
 LOSS_NAMES_MAX = 10_000
 """Names of metrics of which is remembered whether they are losses; runs have some hundreds."""
+
+UPLOAD_PIECE_BYTES = 64 << 10
+"""What is sent at once under a limit: a quarter of a second at the lowest one, few system calls at a high."""
+
+UPLOAD_BURST_S = 0.05
+"""How far ahead of the limit uploads may be: longer than a sleep is late on a busy machine, too short to be felt."""
+
+UPLOAD_PROMPT_BYTES = 1 << 20
+UPLOAD_PROMPT_WINDOW_S = 10.0
+"""What a connection to W&B itself may send in a while without waiting behind uploads: rows of 10 floats at 500 Hz."""
+
+UPLOAD_PROMPT_CREDIT_S = 2.0
+"""How far ahead of the limit such bytes may bring the line, which uploads then wait for: more would be no limit."""
+
+UPLOAD_AHEAD_MAX_S = 60.0
+"""A line that is taken for longer was taken before the machine was started: far more than all credit together."""
+
+UPLOAD_HEAD_MAX_BYTES = 64 << 10
+"""The head of a request or an answer; servers take 8 to 16 KiB."""
+
+UPLOAD_HEAD_TIMEOUT_S = 30.0
+"""How long wandb-core may take to say what it wants of a connection; it does so at once."""
+
+UPLOAD_DIAL_TIMEOUT_S = 30.0
+"""How long a connection to the server may take, a further proxy included; Go's own limit."""
+
+UPLOAD_LINGER_S = 10.0
+"""How long a server may go on to answer after wandb-core has hung up."""
+
+UPLOAD_FINISH_TIMEOUT_S = 24 * 3600.0
+"""FINISH_TIMEOUT_S where uploads are limited: files saved with the run may take hours, and must not begin again."""

@@ -74,9 +74,11 @@ class WandbSink:
         on_stop: Callable[[], None] | None = None,
         sampled: bool = False,
         tables: TableArtifacts | None = None,
+        upload_limit: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         """`sampled`: the daemon samples the machine, and wandb is not to. `trust_paths`: clients are this machine's own
-        user, so that paths of theirs may be followed. `tables` keeps those in rows until W&B has them.
+        user, so that paths of theirs may be followed. `tables` keeps those in rows until W&B has them. `upload_limit`
+        gives wandb's settings that hold the rate of uploads, and raises OSError.
 
         `start_time_ns` is the training's start, since the Unix epoch; `facts` tell of its process. `on_stop` is
         called, on a thread of wandb's, when somebody presses W&B's stop button."""
@@ -88,6 +90,7 @@ class WandbSink:
         self._trust_paths = trust_paths
         self._on_stop = on_stop
         self._tables = tables
+        self._upload_limit = upload_limit
         self._facts = facts
         self._console_off = spec.settings.get("console") == "off"
         self._process: Process | None = None
@@ -216,6 +219,11 @@ class WandbSink:
         elif self._approach.may_resume or self._notebook.notes.folders:
             arguments["resume"] = "allow"  # the rule was checked, or a worker before this one has begun the run
         settings = arguments.pop("settings") | (self._endpoint.settings if self._endpoint is not None else {})
+        if self._upload_limit is not None and mode == "online":
+            try:
+                settings |= self._upload_limit()
+            except OSError as error:
+                raise SinkError("upload_limit", f"the limit on uploads cannot be held: {error}; rows wait") from error
         if self._on_stop is not None:
             on_stop = self._on_stop
             settings["stop_fn"] = lambda: on_stop()  # wandb copies its settings deeply, and plain functions not at all

@@ -20,8 +20,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from telemetryd.errors import InboxError
 from telemetryd.inbox.content import Places
@@ -46,6 +50,9 @@ from telemetryd.runs.worker import Worker
 
 log = logging.getLogger("telemetryd.runs.worker_main")
 
+UPLOAD_LINE_NAME = "upload-line"
+"""In the state folder: what all workers of a daemon share of the limit on uploads."""
+
 EXIT_OK, EXIT_DEFECT, EXIT_TROUBLE, EXIT_PERMANENT = 0, 70, 75, 78
 
 
@@ -63,6 +70,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
     parser.add_argument("--losses", default="", help="metrics that stand for a loss: NAME:NAME, * matches anything")
     parser.add_argument("--kept-max-bytes", type=int, help="what offline runs may keep of artifacts; no cap without")
+    parser.add_argument("--upload-max-bytes-per-s", type=int, help="how fast may be uploaded to W&B; no limit without")
     return parser.parse_args(arguments)
 
 
@@ -119,6 +127,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             on_stop=reports.stop_requested,
             sampled=options.sampled,
             tables=TableArtifacts(process.lock.path.with_suffix(".artifacts")),
+            upload_limit=partial(_limit_uploads, options) if options.upload_max_bytes_per_s else None,
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,
@@ -133,6 +142,16 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         runs_dir = Path(run.spec.directory or options.inbox.parent / "runs")
         kept = Kept(runs_dir / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
         Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
+
+
+def _limit_uploads(options: argparse.Namespace) -> dict[str, Any]:
+    """Start what holds the limit, for the rest of this process's life; wandb's settings for it. Raises OSError."""
+    from telemetryd.runs.upload_limit.pace import Line
+    from telemetryd.runs.upload_limit.proxy import UploadProxy
+
+    line = Line(options.inbox.parent / UPLOAD_LINE_NAME, options.upload_max_bytes_per_s, time.monotonic_ns)
+    host = urlsplit(wandb_settings.server_url(os.environ)).hostname or ""
+    return UploadProxy(line, host, os.environ).settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

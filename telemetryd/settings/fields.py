@@ -23,6 +23,7 @@ from telemetryd.settings.values import (
     parse_http,
     parse_label,
     parse_ranks,
+    parse_rate,
 )
 
 
@@ -89,6 +90,11 @@ FIELDS: tuple[Field, ...] = (
         "artifact_cache_max_bytes", "size", parse_bytes(0), limits.ARTIFACT_CACHE_MAX_BYTES, "64GiB",
         "TELEMETRYD_ARTIFACT_CACHE_MAX_BYTES", "--artifact-cache-max", "SIZE",
         "how much downloaded artifacts may take in the state folder; what was not asked for longest goes first",
+    ),
+    Field(
+        "upload_max_bytes_per_s", "rate", parse_rate, 0, "0",
+        "TELEMETRYD_UPLOAD_MAX_BYTES_PER_S", "--upload-max", "RATE",
+        "how fast all runs together may upload to W&B, as in 4MB/s; rows go before files; 0 is without a limit",
     ),
     Field(
         "late", "choice", parse_choice("keep", "drop"), "keep", "keep",

@@ -30,6 +30,9 @@ ARTIFACT_MAX_BYTES = 64 << 30
 ARTIFACT_CACHE_MAX_BYTES = 64 << 30
 """Some large data sets, and a small part of a training machine's disk."""
 
+UPLOAD_RATE_MIN_BYTES_PER_S = 256 << 10
+"""The largest request with rows that wandb-core makes (10 MiB) then takes 40 s; after 60 s it is sent again."""
+
 MAX_WORKERS = 16
 """Runs delivered at once. A worker and its wandb-core take some 200 MB; more runs than this wait for their turn."""
 

@@ -18,6 +18,7 @@ class DaemonSettings:
     inbox_max_bytes: int
     artifact_max_bytes: int
     artifact_cache_max_bytes: int
+    upload_max_bytes_per_s: int
     late: str
     ranks: str
     log_level: str

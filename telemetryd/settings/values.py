@@ -25,6 +25,19 @@ def parse_bytes(minimum: int) -> Callable[[Any], int]:
     return partial(amounts.size_bytes, minimum=minimum)
 
 
+def parse_rate(value: Any) -> int:
+    """Bytes per second: 4000000, "4MB", "4 MB/s"; 0 for no limit, else at least UPLOAD_RATE_MIN_BYTES_PER_S."""
+    text = re.sub(r"\s*/\s*s(ec)?\s*$", "", str(value))
+    try:
+        rate = amounts.size_bytes(text, minimum=0)
+    except ValueError:
+        raise ValueError("is no rate; write it like 4MB/s, 500KiB/s or a number of bytes per second") from None
+    if 0 < rate < limits.UPLOAD_RATE_MIN_BYTES_PER_S:
+        least = amounts.format_bytes(limits.UPLOAD_RATE_MIN_BYTES_PER_S)
+        raise ValueError(f"is too little for rows to come through; the least is {least} a second, 0 is without a limit")
+    return rate
+
+
 def parse_duration(maximum_s: float) -> Callable[[Any], float]:
     """A parser of durations in seconds: 60, 2.5, "90s", "5min", "1h"; from 0 to `maximum_s`."""
 

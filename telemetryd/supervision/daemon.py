@@ -83,6 +83,8 @@ class ServeSettings(SamplingSettings, HealthSettings, Protocol):
     @property
     def artifact_cache_max_bytes(self) -> int: ...  # noqa: D102
     @property
+    def upload_max_bytes_per_s(self) -> int: ...  # noqa: D102
+    @property
     def late(self) -> str: ...  # noqa: D102
     @property
     def ranks(self) -> str: ...  # noqa: D102
@@ -512,6 +514,8 @@ def _worker_options(settings: ServeSettings) -> list[str]:
     """
     options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
     options += ["--kept-max-bytes", str(settings.artifact_max_bytes)]
+    if settings.upload_max_bytes_per_s:
+        options += ["--upload-max-bytes-per-s", str(settings.upload_max_bytes_per_s)]
     if settings.sampling != "off":
         options.append("--sampled")
     if (losses := limits_of(settings.health).get("loss_not_finite")) is not None:
