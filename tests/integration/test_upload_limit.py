@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.integration.test_artifacts import train
 from tests.standin.client import Standin
 from tests.standin.fixture import standin
+from tests.support.processes import running
 from tests.support.world import World
 from tests.support.worlds import world
 
@@ -19,26 +20,52 @@ pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever it
 SIZE = 20_000_000
 RATE = 4_000_000
 TRAINING = f"""
-import client as wandb, json, os, time
+import client as wandb, os, sys, time
 with open("m.pt", "wb") as stream:
     stream.write(os.urandom({SIZE}))
-with wandb.init(project="p", id="r") as run:
-    artifact = run.log_artifact("m.pt", name="m", type="model")
-    artifact.wait_staged(30)
-    began, step = time.monotonic(), 0
-    while not artifact.done and time.monotonic() - began < 60:
-        run.log({{"i": step, "took": time.monotonic() - began}})
+with wandb.init(project="p", id=sys.argv[1]) as run:
+    artifact = run.log_artifact("m.pt", name=sys.argv[1], type="model")
+    step = 0
+    while not artifact.done:
+        run.log({{"i": step}})
         step += 1
-        time.sleep(0.05)
-    took = time.monotonic() - began
-    artifact.wait(60)
-    print(json.dumps([artifact.version, took, step]))
+        time.sleep(0.02)
+    artifact.wait(1)
 """
 
 
+def upload_took_s(standin: Standin) -> float:
+    """From the moment that the newest artifact's upload URL was given out until its file was there."""
+    (asked,) = [r["at"] for r in standin.requests("graphql:CreateArtifactFiles")][-1:]
+    (there,) = [r["at"] for r in standin.requests("upload:artifact") if r["at"] > asked and "/content/" in r["path"]]
+    return float(there - asked)
+
+
 def test_at_a_limit_an_upload_takes_its_time_and_the_rows_come_meanwhile(world: World, standin: Standin) -> None:
-    world.start_daemon("--upload-max", f"{RATE}/s")
-    version, took_s, steps = train(world, TRAINING)
-    print(version, took_s, steps)
-    for r in standin.ask("requests", **{}) if False else []:
-        print(r)
+    def train(run_id: str) -> float:
+        """Train and log an artifact beside; how long the upload took, in seconds."""
+        work = world.folder / "work"
+        work.mkdir(exist_ok=True)
+        environment = world.environment | {"PYTHONPATH": os.fspath(Path.cwd())}
+        command = [sys.executable, "-c", TRAINING, run_id]
+        with running(command, world.folder / run_id, env=environment, cwd=work) as trainer:
+            if run_id == "limited":
+                standin.wait_for(lambda s: s.requests("graphql:CreateArtifactFiles"), 60, "the upload to begin")
+                before = standin.row_count(run_id)
+                standin.wait_for(lambda s: s.row_count(run_id) >= before + 10, 60, "rows")
+                assert not standin.requests("upload:artifact"), "the rows of a while came before the file had"
+            assert trainer.wait(100) == 0, f"{trainer.told()}\n{world.worker_logs()}"
+        world.wait_settled()
+        assert [a["name"] for a in standin.artifacts() if a["state"] == "COMMITTED"][-1] == run_id
+        return upload_took_s(standin)
+
+    world.start_daemon("--upload-max", f"{RATE / 1e6}MB/s")
+    limited_s = train("limited")
+    assert (world.state_dir / "upload-line").exists()
+    world.stop_daemon()
+    (world.state_dir / "upload-line").unlink()
+    world.start_daemon("--upload-max", "0")
+    free_s = train("free")
+    assert limited_s >= SIZE / RATE - 0.1 > 4
+    assert free_s < limited_s / 2, "it was the limit that took the time"
+    assert not (world.state_dir / "upload-line").exists(), "and without one nothing of it is there"

@@ -25,6 +25,7 @@ class FakeSettings:
     inbox_max_bytes: int = 1 << 30
     artifact_max_bytes: int = 1 << 30
     artifact_cache_max_bytes: int = 1 << 30
+    upload_max_bytes_per_s: int = 0
     late: str = "keep"
     ranks: str = "main"
     log_level: str = "info"

@@ -184,6 +184,20 @@ def test_sizes_are_read_as_people_write_them(text: str | int, size: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "rate"),
+    [("4MB/s", 4_000_000), ("4 MiB / s", 4 << 20), ("1.5MB/sec", 1_500_000), (262144, 1 << 18), ("0", 0), (0, 0)],
+)
+def test_rates_are_read_as_people_write_them(text: str | int, rate: int) -> None:
+    assert values.parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(("text", "why"), [("4MB/min", "is no rate"), ("1KiB/s", "the least is 256 KiB a second")])
+def test_a_rate_that_cannot_be_says_why(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        values.parse_rate(text)
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("60", 60.0), (2.5, 2.5), ("90s", 90.0), ("5min", 300.0), ("1.5 h", 5400.0), ("250ms", 0.25), (0, 0.0)],
 )

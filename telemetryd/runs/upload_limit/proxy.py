@@ -93,6 +93,9 @@ class UploadProxy:
             connections.add(task)
             try:
                 await self._connection(reader, writer)
+            except asyncio.CancelledError:
+                if not self._ended.is_set():
+                    raise
             finally:
                 connections.discard(task)
 
