@@ -24,6 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from client.protocol.artifacts import MANIFEST_NAME, Entry, Manifest, encode_manifest
 from telemetryd.inbox.content import size_of
@@ -161,7 +162,7 @@ class DownloadCache:
 def _entry(original: Any) -> Entry:
     """An entry for the client. A `file://` reference is read by whoever asks, on its own machine."""
     ref = original.ref
-    is_local = ref is not None and str(ref).startswith("file:")
+    is_local = ref is not None and urlsplit(str(ref)).scheme == "file"
     return Entry(
         str(original.path),
         file=not is_local,

@@ -12,8 +12,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from client.protocol.artifacts import Entry
+from client.protocol.artifacts import Entry, path_problem
 from client.protocol.records import Artifact, BlobRef
 from telemetryd.inbox.content import Content
 from telemetryd.runs import wandb_private
@@ -98,6 +99,8 @@ class WandbArtifacts:
             artifact.ttl = _ttl(record.ttl_s)
         builder = MediaBuilder(_Blobs(content), KINDS)
         for number, entry in enumerate(content.manifest.entries):
+            if entry.path and (problem := path_problem(entry.path)) is not None:
+                raise ValueError(f"the name {entry.path!r} {problem}")
             if entry.value is not None:
                 artifact.add(builder.build(entry.value), entry.path, overwrite=True)
             else:
@@ -152,7 +155,7 @@ def _add(artifact: Any, entry: Entry, content: Content, number: int) -> None:
         artifact.add_file(
             str(content.file(number)), name=entry.path, policy="immutable", skip_cache=True, overwrite=True
         )
-    elif entry.ref is not None and (entry.digest is not None or entry.ref.startswith("file:")):
+    elif entry.ref is not None and (entry.digest is not None or urlsplit(entry.ref).scheme == "file"):
         from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
         if entry.digest is None:

@@ -164,13 +164,15 @@ def _own_data(state_dir: Path, name: str) -> Path:
     return state_dir / "wandb" / "data" / name
 
 
-def take_place(metadata: dict[str, Any]) -> None:
-    """Let wandb find the training's arguments and working directory where it looks for them: in this process."""
+def take_place(metadata: dict[str, Any], *, trust_paths: bool) -> None:
+    """Let wandb find the training's arguments and working directory where it looks for them: in this process.
+
+    A directory that is not trusted is not entered: wandb reads settings there."""
     arguments = metadata.get("args")
     program = str(metadata.get("program") or "")
     sys.argv = [program, *map(str, arguments)] if isinstance(arguments, list) else [program]
     folder = metadata.get("cwd")
-    if isinstance(folder, str):
+    if isinstance(folder, str) and trust_paths:
         try:
             os.chdir(folder)
         except OSError as error:

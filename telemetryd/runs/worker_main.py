@@ -45,6 +45,7 @@ from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.predecessor import RunLock
 from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.rows import Late
+from telemetryd.runs.run_folder import run_folder
 from telemetryd.runs.table_artifacts import TableArtifacts
 from telemetryd.runs.worker import Worker
 
@@ -67,11 +68,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
     parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
+    parser.add_argument("--run-dirs", type=_folders, help="below which runs' folders may be, DIR:DIR; else anywhere")
     parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
     parser.add_argument("--losses", default="", help="metrics that stand for a loss: NAME:NAME, * matches anything")
     parser.add_argument("--kept-max-bytes", type=int, help="what offline runs may keep of artifacts; no cap without")
     parser.add_argument("--upload-max-bytes-per-s", type=int, help="how fast may be uploaded to W&B; no limit without")
     return parser.parse_args(arguments)
+
+
+def _folders(text: str) -> list[Path]:
+    return [Path(folder) for folder in text.split(":") if folder]
 
 
 class Process:
@@ -110,7 +116,11 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         run.spec.metadata = metadata
         wandb_settings.clean_environment(os.environ)
         wandb_settings.keep_house(os.environ, options.inbox.parent, str(options.run))
-        wandb_settings.take_place(metadata)
+        wandb_settings.take_place(metadata, trust_paths=options.trust_paths)
+        own_runs = options.inbox.parent / "runs"
+        run.spec.directory = str(run_folder(run.spec.directory, options.run_dirs, own_runs))
+        if not options.trust_paths:
+            run.spec.settings.pop("x_stats_disk_paths", None)
 
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
 
@@ -119,7 +129,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         sink = WandbSink(
             run.spec,
             notebook,
-            fallback_dir=options.inbox.parent / "runs",
+            fallback_dir=own_runs,
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             media=media,
             trust_paths=options.trust_paths,
@@ -139,8 +149,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             os.chdir(process.lock.path.parent)
 
         places = Places(options.spool, options.inbox.parent)
-        runs_dir = Path(run.spec.directory or options.inbox.parent / "runs")
-        kept = Kept(runs_dir / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
+        kept = Kept(Path(run.spec.directory) / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
         Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
 
 

@@ -97,6 +97,12 @@ FIELDS: tuple[Field, ...] = (
         "how fast all runs together may upload to W&B, as in 4MB/s; rows go before files; 0 is without a limit",
     ),
     Field(
+        "run_dirs", "folders", parse_folders, "", "over ipc anywhere, over TCP `runs` in the state folder",
+        "TELEMETRYD_RUN_DIRS", "--run-dirs", "DIR:DIR",
+        "below which training may have its runs' folders (`WANDB_DIR`, `init(dir=…)`), besides `runs` in the state"
+        " folder; a run that names another one lies in `runs`",
+    ),
+    Field(
         "late", "choice", parse_choice("keep", "drop"), "keep", "keep",
         "TELEMETRYD_LATE", "--late", "keep|drop",
         "rows with a lower step than one already written: kept at a free step with their own in `late_step`,"

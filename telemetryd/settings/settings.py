@@ -19,6 +19,7 @@ class DaemonSettings:
     artifact_max_bytes: int
     artifact_cache_max_bytes: int
     upload_max_bytes_per_s: int
+    run_dirs: str
     late: str
     ranks: str
     log_level: str

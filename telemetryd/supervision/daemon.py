@@ -85,6 +85,8 @@ class ServeSettings(SamplingSettings, HealthSettings, Protocol):
     @property
     def upload_max_bytes_per_s(self) -> int: ...  # noqa: D102
     @property
+    def run_dirs(self) -> str: ...  # noqa: D102
+    @property
     def late(self) -> str: ...  # noqa: D102
     @property
     def ranks(self) -> str: ...  # noqa: D102
@@ -520,8 +522,11 @@ def _worker_options(settings: ServeSettings) -> list[str]:
         options.append("--sampled")
     if (losses := limits_of(settings.health).get("loss_not_finite")) is not None:
         options += ["--losses", str(losses.threshold)]
-    if settings.endpoint.startswith("ipc:"):
+    is_own_user = settings.endpoint.startswith("ipc:")
+    if is_own_user:
         options.append("--trust-paths")
+    if settings.run_dirs or not is_own_user:
+        options += ["--run-dirs", settings.run_dirs]
     return options
 
 

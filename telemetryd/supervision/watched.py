@@ -108,7 +108,7 @@ class Watchlist:
             [Process(one.pid, one.start_ticks, hello.rank, hello.local_rank) for hello, one in found],
             environ.get("CUDA_VISIBLE_DEVICES"),
             environ.get("CUDA_DEVICE_ORDER"),
-            _paths(spec.directory if spec is not None else "", settings),
+            _paths(spec.directory if spec is not None else "", settings) if self._local_endpoint or found else [],
             settings.get("x_stats_track_process_tree") is True,
         )  # fmt: skip
         label = self._label(settings, environ, first, several=run in self._several or _nodes(environ) > 1)

@@ -50,6 +50,7 @@ class Job:
             "TELEMETRYD_ENDPOINT": f"tcp://0.0.0.0:{PORT}",
             "TELEMETRYD_STATE_DIR": str(self.state),
             "TELEMETRYD_SPOOL_DIR": str(self.folder / "hub-spool"),
+            "TELEMETRYD_RUN_DIRS": str(self.folder / "runs"),
         }
 
     def node_environment(self, number: int) -> dict[str, str]:

@@ -150,7 +150,7 @@ class Cluster:
 
     def in_wandb(self) -> dict[int, Counter[int]]:
         """How often each row number of each rank stands in the run's files."""
-        docker("cp", f"{self.name}-hub:/var/lib/telemetryd/wandb", self.folder / "copied")
+        docker("cp", f"{self.name}-hub:/var/lib/telemetryd/runs/wandb", self.folder / "copied")
         return rows_by_rank((self.folder / "copied").glob("*run-*/*.wandb"), self.count)
 
     def close(self) -> None:

@@ -68,6 +68,8 @@ def test_over_tcp_with_keys_content_goes_and_comes_in_pieces_while_rows_go_on(wo
     assert world.daemon is not None
     assert world.daemon.running()
     wait_unstaged(world)
+    assert not (world.runs_dir / "wandb").exists(), "over TCP no path of training's counts"
+    assert list((world.state_dir / "runs" / "wandb").glob("run-*-r"))
     denied = train(
         world,
         """

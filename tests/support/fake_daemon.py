@@ -26,6 +26,7 @@ class FakeSettings:
     artifact_max_bytes: int = 1 << 30
     artifact_cache_max_bytes: int = 1 << 30
     upload_max_bytes_per_s: int = 0
+    run_dirs: str = ""
     late: str = "keep"
     ranks: str = "main"
     log_level: str = "info"

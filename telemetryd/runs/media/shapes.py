@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from telemetryd.runs.media import sources
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.door import data_types
 
 
 def object_3d(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Object3D."""
-    return data_types().Object3D(**builder.arguments(args))
+    return data_types().Object3D(**sources.arguments(args, builder))
 
 
 def point_cloud(args: dict[str, Any], builder: MediaBuilder) -> Any:
@@ -28,7 +29,7 @@ def scene(args: dict[str, Any], builder: MediaBuilder) -> dict[str, Any]:
 
 def molecule(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Molecule."""
-    return data_types().Molecule(**builder.arguments(args))
+    return data_types().Molecule(**sources.arguments(args, builder))
 
 
 def from_smiles(args: dict[str, Any], builder: MediaBuilder) -> Any:
@@ -38,7 +39,7 @@ def from_smiles(args: dict[str, Any], builder: MediaBuilder) -> Any:
 
 def from_rdkit(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Molecule.from_rdkit."""
-    return data_types().Molecule.from_rdkit(**builder.arguments(args))
+    return data_types().Molecule.from_rdkit(**sources.arguments(args, builder))
 
 
 def rdkit(args: dict[str, Any], builder: MediaBuilder) -> Any:

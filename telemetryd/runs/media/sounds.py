@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from telemetryd.runs.media import sources
 from telemetryd.runs.media.builder import MediaBuilder
 from telemetryd.runs.media.door import data_types
 
 
 def audio(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Audio."""
-    return data_types().Audio(**builder.arguments(args))
+    return data_types().Audio(**sources.arguments(args, builder))
 
 
 def video(args: dict[str, Any], builder: MediaBuilder) -> Any:
     """wandb.Video."""
-    return data_types().Video(**builder.arguments(args))
+    return data_types().Video(**sources.arguments(args, builder))
 
 
 def stream(args: dict[str, Any], builder: MediaBuilder) -> io.BytesIO:
