@@ -246,8 +246,8 @@ def test_over_tcp_the_bytes_come_along(short_path: Path, tmp_path: Path) -> None
         )
         assert script.wait(90) == 0, script.told()
         finished(daemon)
-        stored = rows(short_path)
-        assert picture(short_path, stored[0]["image"]) == 9
+        stored = rows(state / "runs")
+        assert picture(state / "runs", stored[0]["image"]) == 9
         assert stored[0]["film"]["width"] == 2000
     finally:
         daemon.end()

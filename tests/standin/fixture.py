@@ -26,9 +26,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def running(state_dir: Path | None = None) -> Iterator[Standin]:
-    """A stand-in in this process, for the block."""
-    server = Server(state_dir=state_dir).start()
+def running(state_dir: Path | None = None, *, forgets: bool = False) -> Iterator[Standin]:
+    """A stand-in in this process, for the block; with `forgets` it keeps of artifacts' files their digests alone."""
+    server = Server(state_dir=state_dir, forgets=forgets).start()
     try:
         yield Standin(server.url, server.control_url)
     finally:

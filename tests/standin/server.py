@@ -41,6 +41,7 @@ class Server:
     """A stand-in in this process. `url` is what WANDB_BASE_URL gets, `control_url` what class Standin gets.
 
     `port` and `control_port` 0 mean any free one; without `state_dir` everything is forgotten at stop().
+    With `forgets` artifacts' files cannot be downloaded again: their digests are all that is kept.
     Raises OSError when a port is taken.
     """
 
@@ -52,13 +53,14 @@ class Server:
         control_port: int = 0,
         state_dir: Path | None = None,
         entity: str = "standin",
+        forgets: bool = False,
     ):
         from .handler import Handler
 
         self.store = Store(state_dir)
         self.faults = Faults()
         self.runs = Runs(self.store, entity)
-        self.contents = Contents(self.store)
+        self.contents = Contents(self.store, forgets=forgets)
         self.files = RunFiles(self.runs, self.contents)
         self.artifacts = Artifacts(self.runs, self.contents)
         self.sweeps = Sweeps(self.runs)
