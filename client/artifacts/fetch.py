@@ -66,7 +66,14 @@ class Fetch:
     def download(self, root: str, prefix: str | None, only: str | None, timeout_s: float) -> None:
         """Put the files (those whose path begins with `prefix`, or the one called `only`) under `root`."""
         end_s = time.monotonic() + timeout_s
-        answer = self._ready(timeout_s, files=True, prefix=prefix, only=only)
+        with _one_at_a_time(root), contextlib.ExitStack() as held:
+            left_s = max(0.0, end_s - time.monotonic())
+            answer = self._ready(left_s, files=True, prefix=prefix, only=only)
+            held.enter_context(self._in_use())
+            self._place(root, self._wanted(answer, prefix, only), end_s)
+
+    def _wanted(self, answer: dict[str, Any], prefix: str | None, only: str | None) -> list[tuple[int, Entry]]:
+        """The entries to bring, with their numbers. Raises ValueError for a name that would leave the folder."""
         wanted = [
             (number, entry)
             for number, entry in enumerate(self._entries(answer))
@@ -75,8 +82,17 @@ class Fetch:
         for _, entry in wanted:
             if (problem := path_problem(entry.path)) is not None:
                 raise ValueError(f"the artifact's file {entry.path!r} {problem}; it is not downloaded")
-        with _one_at_a_time(root):
-            self._place(root, wanted, end_s)
+        return wanted
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Let the daemon keep its folder for the block, where it is one that this process reads."""
+        if self._folder is None:  # over the wire: its being read keeps it
+            yield
+            return
+        with (self._folder / TOKEN_NAME).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
 
     def _place(self, root: str, wanted: list[tuple[int, Entry]], end_s: float) -> None:
         target = Path(root)

@@ -176,6 +176,7 @@ class ContentDesk:
         if not IDENTITY.fullmatch(key):
             raise ValueError("a key is 32 hexadecimal digits")
         descriptor = os.open(self._cache / key / _name(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        os.utime(self._cache / key)  # what is being read is not removed from the cache
         try:
             return {"data": os.pread(descriptor, size, offset)}
         finally:

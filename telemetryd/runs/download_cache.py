@@ -8,11 +8,14 @@
 Invariants
 * The key is made of the version's id and digest, so the content of a key never changes.
 * A file gets its name after its digest was found right; what was left partial is downloaded anew.
-* What nobody asked for longest goes first at the cap; never what was asked for within BUSY_S.
+* What nobody asked for longest goes first at the cap; never what is being downloaded, or copied from by a client, which
+  then holds a shared lock on the token, nor what was asked for or read within DOWNLOAD_BUSY_S.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -20,7 +23,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -151,12 +154,41 @@ class DownloadCache:
                 return
             if time.time() - folder.stat().st_mtime < DOWNLOAD_BUSY_S:
                 return
-            used -= size_of(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            with self._left_alone(folder) as is_free:
+                if is_free:
+                    used -= size_of(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _left_alone(self, folder: Path) -> Iterator[bool]:
+        """Whether a version is neither being downloaded nor copied from, and stays so for the block."""
+        with self._lock:
+            filling = self._keys.setdefault(folder.name, threading.Lock())
+        if not filling.acquire(blocking=False):
+            yield False
+            return
+        try:
+            with contextlib.ExitStack() as opened:
+                yield _is_unlocked(folder, opened)
+        finally:
+            filling.release()
 
     def folder(self, key: str) -> Path:
         """Where a version lies."""
         return self._root / key
+
+
+def _is_unlocked(folder: Path, opened: contextlib.ExitStack) -> bool:
+    """Whether no client has the lock of a version's token, which then is taken until `opened` closes."""
+    try:
+        token = opened.enter_context((folder / TOKEN_NAME).open("rb"))
+    except FileNotFoundError:
+        return True  # it was never ready
+    try:
+        fcntl.flock(token, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _entry(original: Any) -> Entry:

@@ -220,8 +220,9 @@ ARTIFACT_TRIES_EVER = 20
 DOWNLOAD_TRIES = 3
 """Downloads of a file whose digest is wrong before that is an error."""
 
-DOWNLOAD_BUSY_S = 600.0
-"""A cached version that was asked for so recently is not removed for another: somebody may be copying it."""
+DOWNLOAD_BUSY_S = 15.0
+"""A cached version that was asked for, or read over the wire, so recently is not removed for another: a client asks,
+and then takes its lock or reads on."""
 
 FACTS_WAIT_S = 10.0
 """How long a worker waits, before it begins the run, for what a client said that it would look up of its process: as

@@ -34,6 +34,13 @@ __all__ = ["offline", "standin", "world"]
 pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
 
 
+CHECKPOINT_SIZE = size_bytes(os.environ.get("TELEMETRYD_TEST_CHECKPOINT", "48MiB"), 4)
+"""`TELEMETRYD_TEST_CHECKPOINT=2GiB` makes it the size of a real one; a test itself sees no such variable."""
+
+VERSIONS = os.environ.get("TELEMETRYD_TEST_VERSIONS", "12x2MB")
+"""`TELEMETRYD_TEST_VERSIONS=50x100MB` makes them those of a real job."""
+
+
 def train(world: World, source: str, *, code: int = 0, timeout_s: float = 100, **environ: str) -> dict[str, Any]:
     """Run a script in a folder of its own; what it printed last, as JSON."""
     work = world.folder / "work"
@@ -828,11 +835,10 @@ def test_offline_a_kill_after_recording_records_the_artifact_once(offline: World
 def test_of_a_checkpoint_saved_over_the_same_path_again_and_again_no_version_is_torn(
     world: World, standin: Standin
 ) -> None:
-    """`TELEMETRYD_TEST_CHECKPOINT=2GiB` makes it the size of a real one; tests/bench/artifacts.py measures it."""
+    """tests/bench/artifacts.py measures it."""
     require_module("torch")
-    size = size_bytes(os.environ.get("TELEMETRYD_TEST_CHECKPOINT", "48MiB"), 4)
     world.start_daemon()
-    measured = loop(world, "client", size, saves=4, period_s=1.0)
+    measured = loop(world, "client", CHECKPOINT_SIZE, saves=4, period_s=1.0)
     check(standin, "client", measured)
     # The machine of a test may be busy: the benchmark holds the 5 ms and the 1 ms on a quiet one.
     assert sorted(measured["calls_s"])[len(measured["calls_s"]) // 2] < 0.05
@@ -840,34 +846,52 @@ def test_of_a_checkpoint_saved_over_the_same_path_again_and_again_no_version_is_
     wait_unstaged(world)
 
 
-def test_after_many_versions_nothing_of_them_is_on_the_daemon_s_disk(world: World, standin: Standin) -> None:
-    """`TELEMETRYD_TEST_VERSIONS=50x100MB` makes it the size of a real job."""
-    count, _, size = os.environ.get("TELEMETRYD_TEST_VERSIONS", "12x2MB").partition("x")
-    world.start_daemon()
-    said = train(
+def test_many_versions_and_their_downloads_take_no_more_of_the_disk_than_the_caps(
+    world: World, standin: Standin
+) -> None:
+    """Caps of three versions for staging and of two and a half for downloads, and many more versions than that."""
+    count, _, text = VERSIONS.partition("x")
+    size = size_bytes(text, 1 << 20)
+    staging, cache = 3 * size, 5 * size // 2
+    world.start_daemon("--artifact-max", str(staging), "--artifact-cache-max", str(cache))
+    version, most = train(
         world,
         f"""
-        import client as wandb, json, os
+        import client as wandb, json, os, shutil
         from pathlib import Path
         from tests.support.disk import used
         spool, state = Path(os.environ["TELEMETRYD_SPOOL_DIR"]), Path(os.environ["TELEMETRYD_STATE_DIR"])
+        places = {{"staging": spool / "artifacts", "downloads": state / "downloads", "wandb": state / "wandb"}}
+        most = dict.fromkeys(places, 0)
+        def look():
+            for name, place in places.items():
+                most[name] = max(most[name], used(place))
         run = wandb.init(project="p", id="r")
-        last, most = None, 0
+        last = None
         for version in range({int(count)}):
             with open("m.pt", "wb") as stream:
                 stream.write(os.urandom(1 << 20))
-                stream.truncate({size_bytes(size, 1 << 20)})
+                stream.truncate({size})
             last = run.log_artifact("m.pt", name="m", type="model")
-            last.wait_staged(60)
-            last.wait(60)
-            most = max(most, used(spool / "artifacts"), used(state))
+            last.wait_staged(120)
+            look()
+            last.wait(120)
+            look()
+            run.use_artifact("m:latest").download("back", timeout=120)
+            look()
+            shutil.rmtree("back")
+            for folder in places["downloads"].iterdir():
+                os.utime(folder, (1, 1))   # as if it had been asked for a while ago
         run.finish()
         print(json.dumps([last.version, most]))
         """,
         timeout_s=110 if int(count) <= 12 else 1800,
+        TELEMETRYD_ARTIFACT_MAX_BYTES=str(staging),
     )
-    version, most = said
+    print(f"\n{VERSIONS}: at most {most}, caps {staging} and {cache}")
     assert version == f"v{int(count) - 1}"
-    assert most < 6 * size_bytes(size, 1) + 20_000_000, "what W&B has is removed within seconds"
+    assert size <= most["staging"] <= staging
+    assert 2 * size <= most["downloads"] <= cache
+    assert most["wandb"] < 1_000_000, "wandb stages and caches nothing of its own"
     wait_unstaged(world)
-    assert content.size_of(world.state_dir) < 10_000_000
+    assert content.size_of(world.state_dir) <= cache + 10_000_000
