@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +195,40 @@ def test_offline_content_is_kept_up_to_its_cap_and_what_is_there_is_never_remove
     (made,) = train(offline, script.replace("range(4)", "range(4, 5)"))
     assert made == "", "there is room again"
     assert b64(bytes([4]) * 400_000) in [b64(path.read_bytes()) for path in kept.rglob("0")]
+
+
+def test_rows_go_before_content_which_goes_on_where_it_was_after_a_kill_of_training(
+    world: World, standin: Standin
+) -> None:
+    """`telemetryd push` on the machine where it trained, as after a crash of a node."""
+    world.start_daemon()
+    script = """
+        import client as wandb, time
+        from client.artifacts import courier
+        courier.ARTIFACT_CREDIT_CHUNKS = 1   # slow enough to be killed in the middle
+        run = wandb.init(project="p", id="r")
+        with open("m.pt", "wb") as stream:
+            stream.write(b"m" * 20_000_000)
+        run.log_artifact("m.pt", name="m", type="model")
+        while True:
+            run.log({"a": 1})
+            time.sleep(0.005)
+    """
+    with _running(world, script, **elsewhere(world)) as trainer:
+        partial = world.state_dir / ROOT_NAME
+        wait_until(lambda: sum(p.stat().st_size for p in partial.rglob("0")) > 2_000_000, 60, trainer.told)
+        before = world.status()["offered"]
+        wait_until(lambda: world.status()["offered"] >= before + 10, 30, "rows beside the content", poll_s=0.01)
+        (kept,) = [p.stat().st_size for p in partial.rglob("0")]
+        assert kept < 20_000_000, "rows came while most of the content was still to come"
+    done = subprocess.run(
+        [sys.executable, "-m", "telemetryd", "push"],
+        env=os.environ | world.environment | elsewhere(world), capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    world.wait_settled()
+    assert artifact_of(standin, "m")["contents"]["m.pt"]["digest"] == b64(b"m" * 20_000_000)
+    received = world.status()["counters"]["content_bytes_received"]
+    assert received < 20_100_000, "what had come was not sent again"
+    assert kept > 2_000_000
+    wait_unstaged(world)

@@ -402,7 +402,9 @@ def test_what_wandb_and_the_server_refuse_reaches_the_handle_the_status_and_the_
         """
         import client as wandb, json
         from client import guard
-        run = wandb.init(project="p", id="r")
+        told = []
+        settings = wandb.Settings(on_error=lambda where, what: told.append([where, str(what)]))
+        run = wandb.init(project="p", id="r", settings=settings)
         artifact = wandb.Artifact("m", "model")
         with artifact.new_file("a") as stream:
             stream.write("a")
@@ -410,12 +412,16 @@ def test_what_wandb_and_the_server_refuse_reaches_the_handle_the_status_and_the_
         try:
             artifact.wait(90)
         except wandb.ArtifactFailedError as error:
-            print(json.dumps(str(error)))
+            said = [str(error), artifact.error]
         guard.raised.clear()
         run.finish()
+        print(json.dumps([*said, *told]))
         """,
     )
-    assert "no more room" in said
+    assert len(said) == 3, said
+    assert all("no more room" in each for each in said[:2])
+    assert said[2][0] == "artifact"
+    assert "no more room" in said[2][1]
     assert "no more room" in standin.run("r")["summary"]["_telemetryd/artifact_errors/m"]
     assert world.status()["artifacts"]["counts"] == {"failed": 1}
     assert world.status()["counters"]["artifacts_failed"] == 1
