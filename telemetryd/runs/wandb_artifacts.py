@@ -26,6 +26,9 @@ from telemetryd.runs.media.kinds import KINDS
 
 log = logging.getLogger(__name__)
 
+_BROKEN = (ConnectionError, EOFError)
+"""What wandb raises where its connection to wandb-core is broken; requests and storages raise kinds of their own."""
+
 
 class WandbArtifacts:
     """What the uploads do with a wandb run. `online` tells whether there is a server."""
@@ -48,8 +51,13 @@ class WandbArtifacts:
             if _is_code(record):
                 self._run.config.update({"_wandb": {"code_path": artifact.name}}, allow_val_change=True)
             return logged
+        except _BROKEN:
+            raise  # wandb-core is gone: the next worker begins again
         except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, MediaLostError) as error:
             raise ArtifactRefusedError(f"wandb refused it: {error}") from error
+        except Exception as error:  # whatever a storage's library raises of a reference costs this artifact alone
+            said = f"{type(error).__name__}: {error}"
+            raise ArtifactRefusedError(f"what it holds could not be looked up: {said}", may_pass=True) from error
 
     def wait(self, artifact: Any, timeout_s: int) -> dict[str, Any] | None:
         """What W&B says of the version once it is committed; None when that takes longer.

@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,63 @@ def test_every_way_of_wandb_with_artifacts_works_without_a_key_in_training(world
     assert used == {"model", "reference"}
     assert artifact_of(standin, "folder")["run"] == "r"
     assert standin.run("r")["exit_code"] == 0
+    wait_unstaged(world)
+
+
+class _Bucket(BaseHTTPRequestHandler):
+    """A file on the web, with an ETag."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("ETag", '"of-the-web"')
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_what_a_reference_names_is_looked_up_by_the_worker_or_fails_the_artifact_loudly(
+    world: World, standin: Standin
+) -> None:
+    world.start_daemon()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Bucket) as web:
+        serving = threading.Thread(target=web.serve_forever)
+        serving.start()
+        try:
+            said = train(
+                world,
+                f"""
+                import client as wandb, json
+                from client import guard
+                errors = []
+                with wandb.init(project="p", id="r") as run:
+                    good = wandb.Artifact("good", "dataset")
+                    good.add_reference("http://127.0.0.1:{web.server_port}/data.csv")
+                    run.log_artifact(good).wait(60)
+                    for uri in ("s3://no-such-bucket/key", "gs://no-such-bucket/key"):
+                        bad = wandb.Artifact("bad", "dataset")
+                        bad.add_reference(uri)
+                        try:
+                            run.log_artifact(bad).wait(100)
+                        except wandb.ArtifactFailedError as error:
+                            errors.append(str(error))
+                    guard.raised.clear()
+                print(json.dumps(errors))
+                """,
+                AWS_EC2_METADATA_DISABLED="true",
+                GCE_METADATA_HOST="127.0.0.1:9",
+            )
+        finally:
+            web.shutdown()
+            serving.join()
+    entry = artifact_of(standin, "good")["contents"]["data.csv"]
+    assert (entry["digest"], entry["size"]) == ("of-the-web", 5)
+    assert len(said) == 2, "what cannot be looked up never becomes a version"
+    assert all("could not be looked up" in error for error in said), said
+    assert "s3" in said[0]
+    assert [a["name"] for a in standin.artifacts() if a["state"] == "COMMITTED"] == ["good"]
     wait_unstaged(world)
 
 
