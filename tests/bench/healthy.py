@@ -223,7 +223,7 @@ def told(found: Found, load: str, group: str) -> str:
     return (
         f"Measured on {time.strftime('%-d %B %Y', time.gmtime())} for {found.minutes:.0f} minutes on {os.cpu_count()}"
         f" cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; control group: {group};"
-        f" load average by other work: {load}. {found.samples:,} sets of samples, {found.rows:,} rows logged,"
+        f" load average by other work: {load}. {found.samples:,} values sampled, {found.rows:,} rows logged,"
         f" {found.delivered:,} delivered, {sum(found.raised.values())} findings, {len(found.events)} events. Daemon and"
         f" sampler took {found.cpu_percent:.2f} % of a core, and {found.rss_mb[0]:.0f} MB at the beginning,"
         f" {found.rss_mb[1]:.0f} MB at the end."
