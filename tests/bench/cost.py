@@ -127,7 +127,13 @@ def main() -> None:
     part = 5 if given.quick else 1
     if "keys" in given.only:
         figures = [with_keys(keys, 1_000_000 // part) for keys in KEYS]
-        publish("cost_keys", KEYS_COLUMNS, figures, f"A million floats in each line, or 100,000 rows, divided by {part}.", module="cost")
+        publish(
+            "cost_keys",
+            KEYS_COLUMNS,
+            figures,
+            f"A million floats in each line, or 100,000 rows, divided by {part}.",
+            module="cost",
+        )
     if "ranks" in given.only:
         figures = [with_ranks(ranks, 1000, 30 / part) for ranks in RANKS]
         publish("cost_ranks", RANKS_COLUMNS, figures, "Rows of ten floats, policy `aggregate`.", module="cost")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,3 +88,15 @@ def test_summaries_decoded_together_are_those_decoded_one_by_one(tmp_path: Path,
         patch.setattr(carried, "SUMMARIES_AT_ONCE", at_once)
         together = carried_from([folder(tmp_path / "s.wandb", records)])
     assert together.summary == one_by_one.summary
+
+
+def test_of_a_long_offline_run_the_rows_before_the_remembered_ones_are_taken_to_be_there() -> None:
+    from telemetryd.runs.wandb_sink import WandbSink
+
+    sink: Any = WandbSink.__new__(WandbSink)
+    sink._run = SimpleNamespace(settings=SimpleNamespace(mode="offline"))
+    sink._carried = carried.Carried(rows=6, steps=deque([4, 6, 8]))
+    assert (sink.existing(0).steps, sink.existing(0).below) == ((4, 6, 8), 4)
+    assert sink.existing(7).steps == (8,)
+    sink._carried = carried.Carried(rows=3, steps=deque([4, 6, 8]))
+    assert (sink.existing(5).steps, sink.existing(5).below) == ((6, 8), None)
