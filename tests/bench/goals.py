@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.figures import ratio
-from tests.bench.units import duration
+from tests.bench.units import duration, times
 
 Results = dict[str, Any]
 
@@ -58,9 +58,9 @@ def at_most(what: str, value: float | None, limit: float, unit: str, aside: str 
 
 def below(what: str, theirs: float | None, ours: float | None, limit: float) -> Goal:
     """A figure of ours that has to be so many times below wandb's."""
-    times = ratio(theirs, ours)
+    found = ratio(theirs, ours)
     goal = f"at least {limit:g}x below wandb"
-    return Goal(what, goal, "–", None) if times is None else Goal(what, goal, f"{times:.3g}x", times >= limit)
+    return Goal(what, goal, "–", None) if found is None else Goal(what, goal, times(found), found >= limit)
 
 
 def evaluate(results: Results) -> list[Goal]:

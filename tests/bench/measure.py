@@ -47,6 +47,7 @@ def measure(plan: Plan, names: Sequence[str], pip_arguments: str = "", only: str
         "scenarios": [{"name": one.name, "title": one.title, "period_ns": one.period_ns} for one in plan.calls],
         "artifact_mb": plan.artifact_mb,
         "titles": {name: load(name).title for name in names},
+        "names": {name: load(name).name for name in names},
         "calls": {},
         **{part: {} for part in PARTS},
     }

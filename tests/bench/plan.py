@@ -75,16 +75,16 @@ FULL = Plan(
     calls=_calls(
         {
             "back_to_back": (30, 500),
-            "at_1_khz": (40, 100),
+            "at_1_khz": (30, 100),
             "contended": (10, 120),
-            "numpy": (20, 200),
-            "torch": (20, 200),
+            "numpy": (12, 200),
+            "torch": (12, 200),
         }
     ),
     cpu_rounds=3,
     cpu_rows=10_000,
     cpu_quiet_s=1.5,
-    step_rounds=10,
+    step_rounds=8,
     step_pairs=4,
     steps=25,
     growth=("keys:1", "keys:10", "keys:100", "keys:1000", "text:100", "text:10000", "text:1000000"),

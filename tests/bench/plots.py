@@ -13,11 +13,6 @@ COLOURS = {
     "noop": "#b8bcc2", "encode": "#7d838c", "client": "#0b6e4f", "wandb": "#d9822b", "neptune": "#5661b3",
     "mlflow": "#b5373f", "trackio": "#2a9fbc", "tensorboard": "#8a5a9e", "swanlab": "#a08c28",
 }  # fmt: skip
-LABELS = {
-    "noop": "a call that does nothing", "encode": "encode alone", "client": "telemetryd", "wandb": "wandb",
-    "neptune": "neptune-scale", "mlflow": "MLflow (async)", "trackio": "trackio", "tensorboard": "TensorBoard",
-    "swanlab": "SwanLab",
-}  # fmt: skip
 DPI = 130
 TIMES_US = {0.1: "100 ns", 1: "1 µs", 10: "10 µs", 100: "100 µs", 1e3: "1 ms", 1e4: "10 ms", 1e5: "100 ms", 1e6: "1 s"}
 SHARES = {100: "all", 10: "1 in 10", 1: "1 in 100", 0.1: "1 in 1,000", 0.01: "1 in 10,000"}
@@ -66,7 +61,8 @@ def latency(plt: Any, results: Results) -> Any:
             points = one["slower_percent_us"]
             ours = peer == "client"
             axes.plot(
-                [us for _, us in points], [percent for percent, _ in points], color=COLOURS[peer], label=LABELS[peer],
+                [us for _, us in points], [percent for percent, _ in points], color=COLOURS[peer],
+                label=results["names"][peer],
                 linewidth=2.8 if ours else 1.5, zorder=3 if ours else 2,
             )  # fmt: skip
         axes.set_xscale("log")
@@ -96,6 +92,13 @@ def _note(results: Results) -> str:
     return f"{place['cores']} cores of {place['cpu']}, Python {place['python']}, {results['date'].split()[0]}{mode}"
 
 
+def _note_under(axes: Any, results: Results) -> None:
+    axes.annotate(
+        _note(results), (1, 0), (0, -30), xycoords="axes fraction", textcoords="offset points", ha="right", va="top",
+        fontsize=8, color="#666666",
+    )  # fmt: skip
+
+
 def cpu(plt: Any, results: Results) -> Any:
     """CPU per row as bars on a logarithmic axis: the training process, and all processes."""
     found = results["cpu"]
@@ -103,10 +106,12 @@ def cpu(plt: Any, results: Results) -> Any:
         return None
     peers = list(reversed(found))
     figure, axes = plt.subplots(figsize=(8.6, 0.5 * len(peers) + 1.5))
-    least_us = 0.05
+    least_us = 0.02
     for place, peer in enumerate(peers):
         one = found[peer]
-        for shift, key, alpha in ((0.19, "process_us", 1.0), (-0.19, "tree_us", 0.45)):
+        alone = one["tree_us"] < 1.05 * one["process_us"]  # nothing beside the training process
+        bars = ((0.0, "process_us", 1.0),) if alone else ((0.19, "process_us", 1.0), (-0.19, "tree_us", 0.45))
+        for shift, key, alpha in bars:
             value = max(least_us, one[key])
             axes.barh(place + shift, value - least_us, 0.36, left=least_us, color=COLOURS[peer], alpha=alpha)
             axes.text(value * 1.08, place + shift, duration(one[key]), va="center", fontsize=8.5, color="#333333")
@@ -114,14 +119,14 @@ def cpu(plt: Any, results: Results) -> Any:
     axes.set_xscale("log")
     axes.set_xlim(least_us, most_us * 4)
     _axis_of_times(axes.xaxis, least_us * 3, most_us)
-    axes.set_yticks(range(len(peers)), [LABELS[peer] for peer in peers])
+    axes.set_yticks(range(len(peers)), [results["names"][peer] for peer in peers])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_title("CPU per row of 10 floats", loc="left", fontsize=13, pad=22)
-    axes.text(0, 1.02, "strong: the training process; pale: with all processes beside it", transform=axes.transAxes,
-              fontsize=9, color="#555555")  # fmt: skip
-    axes.text(1, -0.16, _note(results), transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#666666")
+    said = "strong: the training process; pale: with the processes beside it, where there are any"
+    axes.text(0, 1.02, said, transform=axes.transAxes, fontsize=9, color="#555555")
+    _note_under(axes, results)
     return figure
 
 
@@ -139,10 +144,11 @@ def durability(plt: Any, results: Results) -> Any:
         axes.plot(
             kept, [place] * len(kept), "o", color=COLOURS[peer], markeredgecolor="white", markersize=6, clip_on=False
         )
-        axes.text(max(kept) + logged * 0.02, place, f"{min(kept):,}", va="center", fontsize=9, color="#333333")
-    axes.set_xlim(0, logged * 1.08)
+        span = f"{min(kept):,}" if min(kept) == max(kept) else f"{min(kept):,} – {max(kept):,}"
+        axes.text(logged * 1.03, place, span, va="center", fontsize=9, color="#333333")
+    axes.set_xlim(0, logged)
     axes.axvline(logged, color="#999999", linewidth=0.8, linestyle="--", zorder=0)
-    axes.set_yticks(range(len(peers)), [LABELS[peer] for peer in peers])
+    axes.set_yticks(range(len(peers)), [results["names"][peer] for peer in peers])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -150,5 +156,5 @@ def durability(plt: Any, results: Results) -> Any:
     tries = max(len(one["kept"]) for one in found.values())
     said = "bar: the fewest; dots: each try" if tries > 1 else "one try"
     axes.text(0, 1.02, said, transform=axes.transAxes, fontsize=9, color="#555555")
-    axes.text(1, -0.16, _note(results), transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#666666")
+    _note_under(axes, results)
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.bench.figures import ratio
 from tests.bench.goals import evaluate
-from tests.bench.units import duration
+from tests.bench.units import duration, times
 
 Results = dict[str, Any]
 Figures = dict[str, Any]
@@ -20,11 +20,8 @@ def cell(value: float | None, write: Callable[[float], str] = duration) -> str:
     return NONE if value is None else write(value)
 
 
-def times(value: float | None) -> str:
-    """A ratio: three digits at most, and no more places than help."""
-    if value is None:
-        return NONE
-    return f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x" if value >= 1 else f"{value:.2f}x"
+def _times(value: float | None) -> str:
+    return cell(value, times)
 
 
 def table(title: str, head: str, rows: Iterable[Iterable[str]]) -> list[str]:
@@ -54,8 +51,8 @@ def calls(results: Results, scenario: Figures) -> list[str]:
         return [
             results["titles"][name],
             *(cell(one[key]) for key in ("median_us", "p99_us", "p99.9_us", "max_us", "cpu_us")),
-            times(ratio(one["median_us"], ours)),
-            times(ratio(one["median_us"], encode)),
+            _times(ratio(one["median_us"], ours)),
+            _times(ratio(one["median_us"], encode)),
             f"{duration(over['q1'])} – {duration(over['q3'])}",
             f"{one['calls']:,}",
         ]
@@ -68,13 +65,13 @@ def calls(results: Results, scenario: Figures) -> list[str]:
 
 
 def _of(results: Results, part: str, title: str, head: str, cells: Callable[[Figures], list[str]]) -> list[str]:
-    rows = ([results["titles"][name], *cells(one)] for name, one in results[part].items())
+    rows = ([results["names"][name], *cells(one)] for name, one in results[part].items())
     return table(title, head, rows)
 
 
 def cpu(results: Results) -> list[str]:
     """CPU per row."""
-    head = "call | training process | least – most | training process and all beside it | least – most | rows"
+    head = "tracker | training process | least – most | training process and all beside it | least – most | rows"
     return _of(results, "cpu", "CPU per row of 10 floats, until the last one is worked off", head, lambda one: [
         duration(one["process_us"]), _span(one["process_us_over_rounds"]),
         duration(one["tree_us"]), _span(one["tree_us_over_rounds"]), f"{one['rows']:,}",
@@ -83,7 +80,7 @@ def cpu(results: Results) -> list[str]:
 
 def steps(results: Results) -> list[str]:
     """How much longer a step becomes."""
-    head = "call | longer by, median | quartiles over the blocks | blocks"
+    head = "tracker | longer by, median | quartiles over the blocks | blocks"
 
     def cells(one: Figures) -> list[str]:
         over = one["slowdown_percent"]
@@ -104,15 +101,15 @@ def growth(results: Results) -> list[str]:
         medians = [results["growth"][peer].get(kind, {}).get("median_us") for peer in peers]
         return [what, *(cell(median) for median in medians)]
 
-    head = " | ".join(["a row of", *(results["titles"][peer] for peer in peers)])
+    head = " | ".join(["a row of", *(results["names"][peer] for peer in peers)])
     return table("How the cost grows: median of a call back to back", head, (row(kind) for kind in kinds))
 
 
 def one_call(results: Results, part: str, title: str) -> list[str]:
     """An image or an artifact."""
     ours = results[part].get("client", {}).get("median_us")
-    return _of(results, part, title, "call | median | max | median over ours | calls", lambda one: [
-        duration(one["median_us"]), duration(one["max_us"]), times(ratio(one["median_us"], ours)), str(one["calls"]),
+    return _of(results, part, title, "tracker | median | max | median over ours | calls", lambda one: [
+        duration(one["median_us"]), duration(one["max_us"]), _times(ratio(one["median_us"], ours)), str(one["calls"]),
     ])  # fmt: skip
 
 
@@ -136,7 +133,7 @@ def durability(results: Results) -> list[str]:
     """Rows after SIGKILL."""
     logged = max((one["logged"] for one in results["durability"].values()), default=0)
     title = f"Rows in the run after SIGKILL of training right behind the last of {logged:,} calls"
-    return _of(results, "durability", title, "call | fewest | in each try", lambda one: [
+    return _of(results, "durability", title, "tracker | fewest | in each try", lambda one: [
         f"{min(one['kept']):,}", ", ".join(f"{kept:,}" for kept in one["kept"]),
     ])  # fmt: skip
 
@@ -145,7 +142,7 @@ def stopped(results: Results) -> list[str]:
     """The longest call beside a stopped tracker."""
     seconds = max((one["stopped_for_s"] for one in results["stopped"].values()), default=0)
     title = f"The tracker's own process stopped for {seconds:g} s while training logs 1,000 rows a second"
-    return _of(results, "stopped", title, "call | longest call", lambda one: [duration(one["longest_ms"] * 1e3)])
+    return _of(results, "stopped", title, "tracker | longest call", lambda one: [duration(one["longest_ms"] * 1e3)])
 
 
 def _span(over: dict[str, float]) -> str:
@@ -192,7 +189,7 @@ def everything(results: Results) -> list[str]:
     lines += one_call(results, "images", "A 512x512 RGB image, made and logged")
     lines += one_call(results, "artifacts", f"An artifact of {results['artifact_mb']} MB: `add_file`, `log_artifact`")
     lines += starts(results) + durability(results) + stopped(results)
-    said = [f"{results['titles'][name]}: {word}." for name, word in results["last_words"].items() if word]
+    said = [f"{results['names'][name]}: {word}." for name, word in results["last_words"].items() if word]
     said += [f"Absent: {name}: {why}." for name, why in results["absent"].items()]
     said += [f"Left out: {what}: {why}." for what, why in results["left_out"].items()]
     return [*lines, *(line for sentence in said for line in (sentence, "")), where(results)]

@@ -10,3 +10,8 @@ def duration(us: float) -> str:
     if us < 1_000_000:
         return f"{us / 1000:.2f} ms" if us < 10_000 else f"{us / 1000:.0f} ms"
     return f"{us / 1e6:.1f} s"
+
+
+def times(ratio: float) -> str:
+    """A ratio, with no more places than help."""
+    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.3g}x" if ratio >= 1 else f"{ratio:.2f}x"

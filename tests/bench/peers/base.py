@@ -20,7 +20,9 @@ SCALARS, START, GROWTH = "scalars", "start", "growth"
 class Peer:
     """One way to log a row. `requirement` is a line of requirements/bench.txt; None: the project's own environment."""
 
+    name = ""
     title = ""
+    """The tracker, and the call of it that is measured."""
     requirement: str | None = None
     distribution: str | None = None
     calls_share = 1.0

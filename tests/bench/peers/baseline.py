@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
 class NoOp(Peer):
     """A call that does nothing: what the measurement itself costs."""
 
-    title = "a call that does nothing"
+    name = title = "a call that does nothing"
     can = frozenset({SCALARS, START})
 
     def open(self, folder: str) -> Log:
@@ -48,6 +48,7 @@ class NoOp(Peer):
 class Encode(Peer):
     """msgspec's encoding of the row alone, called as `log` is."""
 
+    name = "encode alone"
     title = "msgspec encode alone"
     can = frozenset({GROWTH, SCALARS})
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class MLflow(Peer):
     """See the module's head."""
 
+    name = "MLflow"
     title = "MLflow `log_metrics(synchronous=False)`"
     requirement = distribution = "mlflow"
     calls_share = 0.05  # it stores some tens of rows a second

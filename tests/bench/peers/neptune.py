@@ -17,6 +17,7 @@ METRICS_OPERATION = 0
 class Neptune(Peer):
     """See the module's head."""
 
+    name = "neptune-scale"
     title = "neptune-scale `log_metrics` (offline)"
     requirement = distribution = "neptune-scale"
     calls_share = 0.5

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class SwanLab(Peer):
     """See the module's head."""
 
+    name = "SwanLab"
     title = "`swanlab.log` (offline)"
     requirement = distribution = "swanlab"
     calls_share = 0.5

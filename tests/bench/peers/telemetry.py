@@ -17,6 +17,7 @@ FINISH_TIMEOUT_S = 300
 class Client(Peer):
     """See the module's head."""
 
+    name = "telemetryd"
     title = "telemetryd `client.log`"
     distribution = "telemetryd"
     can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START, GROWTH})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class TensorBoard(Peer):
     """See the module's head."""
 
+    name = "TensorBoard"
     title = "TensorBoard: `SummaryWriter.add_scalar` ten times"
     requirement = distribution = "tensorboard"
     calls_share = 0.5

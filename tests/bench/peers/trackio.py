@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Trackio(Peer):
     """See the module's head."""
 
+    name = "trackio"
     title = "`trackio.log` (local)"
     requirement = distribution = "trackio"
     calls_share = 0.5

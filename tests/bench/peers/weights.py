@@ -23,6 +23,7 @@ def rows_in_files(folder: str) -> int:
 class Wandb(Peer):
     """See the module's head."""
 
+    name = "wandb"
     title = "`wandb.log` (offline)"
     distribution = "wandb"
     can = frozenset({IMAGE, ARTIFACT, DURABILITY, STOPPED, SCALARS, START, GROWTH})
