@@ -63,7 +63,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--run", type=int, required=True, help="the run's number in the inbox")
     parser.add_argument("--orders-fd", type=int, required=True, help="pipe to read orders from")
     parser.add_argument("--reports-fd", type=int, required=True, help="pipe to write reports to")
-    parser.add_argument("--temp-dir", type=Path, help="an empty folder for temporary files; without it one is made")
     parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
@@ -83,9 +82,9 @@ def _folders(text: str) -> list[Path]:
 class Process:
     """What this process has to leave behind in order: wandb-core, its temporary folder, the lock."""
 
-    def __init__(self, lock: RunLock, temp_dir: Path | None) -> None:
+    def __init__(self, lock: RunLock) -> None:
         self.lock = lock
-        self.temp_dir = temp_dir or Path(tempfile.mkdtemp(prefix="tdw-"))  # short: wandb-core binds a socket below it
+        self.temp_dir = Path(tempfile.mkdtemp(prefix="tdw-"))  # short: wandb-core binds a socket below it
         tempfile.tempdir = str(self.temp_dir)
         os.environ["TMPDIR"] = str(self.temp_dir)
 
@@ -173,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for fd in (options.orders_fd, options.reports_fd):
         os.set_inheritable(fd, False)
-    process = Process(RunLock(options.inbox.parent / "workers" / f"{options.run}.lock"), options.temp_dir)
+    process = Process(RunLock(options.inbox.parent / "workers" / f"{options.run}.lock"))
     orders = Orders(options.orders_fd, lambda why: process.leave(EXIT_TROUBLE, why))
     reports = Reports(options.reports_fd)
     signal.signal(signal.SIGTERM, lambda number, frame: orders.put(control.Stop(STOP_GRACE_S)))

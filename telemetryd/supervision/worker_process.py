@@ -1,18 +1,12 @@
-"""One run worker as a process: started in a session of its own, spoken to through two pipes, killed with its group.
-
-Its temporary folder is made and removed here: a worker killed at any moment, or a wandb-core that still writes there
-while the worker leaves, must not leave it behind.
-"""
+"""One run worker as a process: started in a session of its own, spoken to through two pipes, killed with its group."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,13 +41,13 @@ class WorkerProcess:
         self._unpacker = control.Unpacker()
         self._outgoing = bytearray()
         self._broken = False
-        self._temp_dir = tempfile.mkdtemp(prefix="tdw-")  # short: wandb-core binds a socket below it
         orders_read, self._orders = os.pipe2(os.O_CLOEXEC)
         self.reports_fd, reports_write = os.pipe2(os.O_CLOEXEC)
         try:
             self._popen = self._spawn(command, inbox_path, folder, orders_read, reports_write)
         except BaseException:
-            self.close()
+            os.close(self._orders)
+            os.close(self.reports_fd)
             raise
         finally:
             os.close(orders_read)
@@ -66,7 +60,7 @@ class WorkerProcess:
         self, command: Sequence[str], inbox_path: Path, folder: Path, orders_fd: int, reports_fd: int
     ) -> subprocess.Popen[bytes]:
         _rotate(self.log_path)
-        arguments = ["--inbox", str(inbox_path), "--run", str(self.run_id), "--temp-dir", self._temp_dir]
+        arguments = ["--inbox", str(inbox_path), "--run", str(self.run_id)]
         pipes = ["--orders-fd", str(orders_fd), "--reports-fd", str(reports_fd)]
         with self.log_path.open("ab") as output:
             return subprocess.Popen(
@@ -151,10 +145,9 @@ class WorkerProcess:
         self._popen.wait()
 
     def close(self) -> None:
-        """Close the pipes of a worker that has been reaped, and remove what it leaves."""
+        """Close the pipes."""
         os.close(self._orders)
         os.close(self.reports_fd)
-        shutil.rmtree(self._temp_dir, ignore_errors=True)
 
 
 def _rotate(path: Path) -> None:
