@@ -79,6 +79,17 @@ def kill(pid: int) -> None:
         pass
 
 
+def remove_files_of(lock_path: Path, pid: int) -> None:
+    """Remove the temporary files of a worker that has been reaped. One that was killed, or whose wandb-core still wrote
+    there while it left, has not done so itself."""
+    try:
+        owner = msgspec.json.decode(lock_path.read_bytes(), type=Owner)
+    except (OSError, msgspec.MsgspecError):
+        return  # it had none, or had left in order
+    if owner.pid == pid:
+        shutil.rmtree(owner.temp_dir, ignore_errors=True)
+
+
 def _wait(condition: Callable[[], bool], deadline_s: float) -> bool:
     while not condition():
         if time.monotonic() >= deadline_s:

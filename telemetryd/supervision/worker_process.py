@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from telemetryd.limits import SAMPLE_BACKLOG_BYTES, WORKER_LOG_MAX_BYTES
-from telemetryd.runs import control
+from telemetryd.runs import control, predecessor
 from telemetryd.supervision import leftovers
 from telemetryd.supervision.leftovers import Process
 
@@ -37,6 +37,7 @@ class WorkerProcess:
         self.run_id = run_id
         self.started_s = now_s
         self.log_path = folder / f"{run_id}.log"
+        self._lock_path = folder / f"{run_id}.lock"
         self.core: Process | None = None
         self._unpacker = control.Unpacker()
         self._outgoing = bytearray()
@@ -145,9 +146,10 @@ class WorkerProcess:
         self._popen.wait()
 
     def close(self) -> None:
-        """Close the pipes."""
+        """Close the pipes of a worker that has been reaped, and remove what it left behind."""
         os.close(self._orders)
         os.close(self.reports_fd)
+        predecessor.remove_files_of(self._lock_path, self.pid)
 
 
 def _rotate(path: Path) -> None:
