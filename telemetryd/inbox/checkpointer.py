@@ -3,8 +3,8 @@
     a transaction commits ──► Home.wrote(bytes) ──► every INBOX_CHECKPOINT_BYTES: one checkpoint, here
 
 SQLite writes every page twice: into its log at the commit, into the file at a checkpoint, which then waits for the
-disk. By default the connection whose commit fills the log does that within the commit; at the highest rates that took
-half of reception's time.
+disk. By default the connection whose commit fills the log does that within the commit; at the highest rates that was
+nearly half of reception's work.
 
 Invariants
 * A checkpoint here neither waits for readers and writers nor holds them up (PASSIVE).

@@ -111,7 +111,7 @@ STEPS_REMEMBERED = 400_000
 UNCONFIRMED_MAX_ROWS, some 15 MB. Older rows are taken to be there: files hold a prefix of what was written."""
 
 SUMMARIES_AT_ONCE = 500
-"""wandb-core's summaries, one a row, that are decoded together: that takes a quarter of the time."""
+"""wandb-core's summaries, one a row, that are decoded together: one message costs less than many."""
 
 CARRIED_BEAT_RECORDS = 1_000_000
 """Records of earlier files between two signs of life: some seconds."""
