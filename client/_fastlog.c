@@ -30,6 +30,7 @@
 
 #define COMMITTED_WORD 1
 #define ONE_RECORD ((uint64_t)1 << 32)
+#define HIGH_FACTOR 0x9E3779B1u
 #define HEADER_BYTES 8 /* of a record: length, checksum */
 #define SEGMENT_HEADER_BYTES 64
 
@@ -229,7 +230,9 @@ static int put_row(PlainLog *self, PyObject *slot, PyObject *encoded) {
         return -1;
     }
     uint32_t length = (uint32_t)(total - HEADER_BYTES);
-    uint32_t crc = crc32_of(PyBytes_AS_STRING(body), length, (uint32_t)(tail->before + (tail->word >> 32) + 1));
+    uint64_t number = tail->before + (tail->word >> 32) + 1;
+    uint32_t seed = (uint32_t)(number ^ (number >> 32) * HIGH_FACTOR); /* see protocol/framing.py */
+    uint32_t crc = crc32_of(PyBytes_AS_STRING(body), length, seed);
     char *memory = tail->held.buf;
     memcpy(memory + start, &length, 4);
     memcpy(memory + start + 4, &crc, 4);

@@ -11,12 +11,11 @@ journal, piece by piece, so that no batch grows beyond what a peer takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from zlib import crc32
 
 import msgspec
 
 from client.limits import EXPANDED_BATCH_BYTES
-from client.protocol.framing import HEADER, HEADER_BYTES, spans
+from client.protocol.framing import HEADER, HEADER_BYTES, checksum, spans
 from client.protocol.records import Blob
 
 _PREFIX = b"\xa1t\xa3lnk"
@@ -87,4 +86,4 @@ def _blob(body: memoryview, number: int, read: Read) -> tuple[bytes, bytes] | No
         blob = _encode(Blob(said.id, read(said.shelf, said.offset, said.size), said.part))  # type: ignore[arg-type]
     except (msgspec.MsgspecError, OSError, ValueError):
         return None
-    return HEADER.pack(len(blob), crc32(blob, number & 0xFFFFFFFF)), blob
+    return HEADER.pack(len(blob), checksum(blob, number)), blob

@@ -10,13 +10,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from zlib import crc32
 
 from client.journal import blobs, links
 from client.journal import folder as spool_folder
 from client.journal import format as fmt
 from client.protocol.errors import ProtocolError
-from client.protocol.framing import HEADER, HEADER_BYTES, spans
+from client.protocol.framing import HEADER, HEADER_BYTES, checksum, spans
 from client.protocol.messages import Hello
 
 
@@ -109,7 +108,7 @@ def _intact(content: bytes, end: int, first: int, damage: list[str], name: str) 
         view = memoryview(content)
         for start, stop in spans(content, fmt.HEADER_BYTES, end):
             expected = HEADER.unpack_from(content, start - HEADER_BYTES)[1]
-            if crc32(view[start:stop], (first + count) & 0xFFFFFFFF) != expected:
+            if checksum(view[start:stop], first + count) != expected:
                 damage.append(f"{name}: record {first + count} does not match its checksum")
                 break
             intact_end, count = stop, count + 1

@@ -33,7 +33,7 @@ from client.limits import (
     SUPPLY_WAIT_S,
     SUPPLY_WAIT_STEPS,
 )
-from client.protocol.framing import HEADER, HEADER_BYTES
+from client.protocol.framing import HEADER, HEADER_BYTES, LOW_BITS, frame, seed
 from client.protocol.limits import RECORD_MAX_BYTES
 from client.protocol.records import Losses, encode
 
@@ -85,7 +85,8 @@ class JournalWriter(Tail):
                 size = HEADER_BYTES + len(body)
                 if start + size <= self.size:
                     number = self.before + (word >> 32) + 1
-                    self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
+                    crc = crc32(body, number if number <= LOW_BITS else seed(number))
+                    self._bytes[start : start + size] = _pack_header(len(body), crc) + body
                     self.word = self._words[1] = word + _ONE_RECORD + size  # the commit
                     if not is_row:
                         self.other_records += 1
@@ -231,7 +232,7 @@ class JournalWriter(Tail):
             self._use(following)
         start = self.word & _END_MASK
         number = self.sequence + 1
-        self._bytes[start : start + size] = _pack_header(len(body), crc32(body, number & 0xFFFFFFFF)) + body
+        self._bytes[start : start + size] = frame(body, number)
         self.word = self._words[fmt.COMMITTED_WORD] = self.word + _ONE_RECORD + size
         if not is_row:
             self.other_records += 1

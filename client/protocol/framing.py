@@ -2,9 +2,10 @@
 
     record := length u32le | crc u32le | body[length]
 
-* `crc` is zlib.crc32 over the body, seeded with the low 32 bits of the record's sequence number. The number itself is
-  not stored: records are numbered 1, 2, 3 … within a session, and whoever holds a run of records knows the first
-  number. The seed makes bytes that stood at another place (a recycled segment) fail the check.
+* `crc` is zlib.crc32 over the body, seeded with the record's sequence number: its low 32 bits, xor its high 32 bits
+  times 0x9E3779B1 (modulo 2^32). The number itself is not stored: records are numbered 1, 2, 3 … within a session, and
+  whoever holds a run of records knows the first number. The seed makes bytes that stood at another place (a recycled
+  segment) fail the check, and so does a first number with a bit turned: the factor is odd, so no bit is without effect.
 * `length` is at least 1, so a zeroed page is never a record.
 """
 
@@ -24,14 +25,23 @@ HEADER = struct.Struct("<II")
 HEADER_BYTES = HEADER.size
 
 
+LOW_BITS = 0xFFFFFFFF
+_HIGH_FACTOR = 0x9E3779B1
+
+
+def seed(sequence: int) -> int:
+    """What a record's checksum begins with: the number itself, for the first four thousand million of a session."""
+    return (sequence ^ (sequence >> 32) * _HIGH_FACTOR) & LOW_BITS
+
+
 def checksum(body: Buffer, sequence: int) -> int:
     """CRC-32 of a record's body at its place in the session."""
-    return zlib.crc32(body, sequence & 0xFFFFFFFF)
+    return zlib.crc32(body, seed(sequence))
 
 
 def frame(body: bytes, sequence: int) -> bytes:
     """The bytes of one record."""
-    return HEADER.pack(len(body), zlib.crc32(body, sequence & 0xFFFFFFFF)) + body
+    return HEADER.pack(len(body), checksum(body, sequence)) + body
 
 
 def spans(payload: Buffer, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
@@ -67,6 +77,7 @@ def bodies(payload: Buffer, first_sequence: int) -> Iterator[tuple[int, Buffer |
     sequence = first_sequence
     for start, end in spans(payload):
         body = view[start:end]
-        intact = unpack(payload, start - HEADER_BYTES)[1] == zlib.crc32(body, sequence & 0xFFFFFFFF)
+        begin = sequence if sequence <= LOW_BITS else seed(sequence)
+        intact = unpack(payload, start - HEADER_BYTES)[1] == zlib.crc32(body, begin)
         yield sequence, body if intact else None
         sequence += 1

@@ -113,6 +113,21 @@ def test_the_checksum_is_zlibs(content: bytes, seed: int) -> None:
     assert _fastlog.checksum(content, seed) == zlib.crc32(content, seed)
 
 
+def test_numbers_beyond_32_bits_are_in_the_checksum() -> None:
+    for compiled in (True, False):
+        log, journal = history(compiled=compiled)
+        before = (5 << 32) + 7
+        journal.writer.current.begin(before + 1)
+        journal.writer.before = before
+        log.log({"a": 1})
+        log.log({"a": 2})
+        assert [row.data["a"] for row in rows(journal)] == [1, 2]
+        segment = journal.writer.current
+        segment.first += 1 << 33
+        with pytest.raises(AssertionError, match="checksum"):
+            len(journal)
+
+
 def test_threads_that_log_beside_others_that_write_records_and_change_segments_lose_and_double_nothing() -> None:
     log, journal = history()
     writer = journal.writer
