@@ -15,12 +15,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from client import guard
 from tests.support import leaks
 from tests.support.daemon import Daemon
 from tests.support.processes import send
+
+# How long an example takes says something of the machine's other work, and nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 LEAK_DEADLINE_S = 30.0
 """For what is on its way out when a test ends: a thread that sees its event, a worker that sees its pipe closed."""
