@@ -173,8 +173,9 @@ def test_partition_restart_and_power_cut_lose_nothing_double_nothing_and_trainin
     assert job.longest_call_ms() < LONGEST_CALL_MS
 
 
-def test_loss_and_delay_on_the_line_lose_and_double_nothing(made_jobs: list[Job], short_path: Path) -> None:
-    job = Job(short_path, 2, rows=2000, rows_per_s=100, delay_s=0.1, loss=0.05)
+@pytest.mark.parametrize("count", [2, 4])
+def test_loss_and_delay_on_the_line_lose_and_double_nothing(count: int, made_jobs: list[Job], short_path: Path) -> None:
+    job = Job(short_path, count, rows=2000, rows_per_s=100, delay_s=0.1, loss=0.05)
     made_jobs.append(job)
     job.start_daemon()
     job.start_trainers()
