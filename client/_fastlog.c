@@ -41,7 +41,7 @@ static const char TIME_KEY[] = "\xa1n\xd3";
 #define HEAD_BYTES (sizeof(HEAD) - 1)
 #define NUMBER_BYTES (sizeof(STEP_KEY) - 1 + 8)
 
-static PyObject *str_body, *str_extra, *str_log_any;
+static PyObject *str_body, *str_extra, *str_log_any, *str_log_encoded;
 static uint32_t crc_table[8][256];
 
 static void fill_crc_table(void) {
@@ -178,16 +178,18 @@ static PyObject *find_slot(PlainLog *self, PyObject *data) {
     }
     PyObject *keys = PySequence_Tuple(data);
     if (keys == NULL) return NULL;
-    PyObject *slot = PyDict_GetItemWithError(self->slots, keys); /* compares keys: may run code of theirs */
+    PyObject *slots = Py_NewRef(self->slots); /* code of the keys may run, and replace it meanwhile */
+    PyObject *slot = PyDict_GetItemWithError(slots, keys);
     if (slot == NULL) {
+        Py_DECREF(slots);
         Py_DECREF(keys);
         return NULL;
     }
+    Py_INCREF(slot);
     PyObject *old_slots = self->last_slots, *old_keys = self->last_keys, *old_slot = self->last_slot;
-    self->last_slots = Py_NewRef(self->slots);
+    self->last_slots = slots;
     self->last_keys = keys;
     self->last_slot = Py_NewRef(slot);
-    Py_INCREF(slot);
     Py_XDECREF(old_slots); /* after all three are set: it may run code that logs */
     Py_XDECREF(old_keys);
     Py_XDECREF(old_slot);
@@ -214,11 +216,22 @@ static PyObject *row_body(const char *data, size_t size, int64_t step) {
     return body;
 }
 
+/* Whether each row of these keys is looked at, which Python does; -1: an error is set. Runs no Python code. */
+static int is_extra(PyObject *slot) {
+    PyObject *extra = PyObject_GetAttr(slot, str_extra);
+    if (extra == NULL) return -1;
+    int said = extra != Py_False;
+    Py_DECREF(extra);
+    return said;
+}
+
 /* 1: the row is committed. 0: this is no plain case. -1: an error is set. */
 static int put_row(PlainLog *self, PyObject *slot, PyObject *encoded) {
     Tail *tail = (Tail *)self->tail;
     Counter *steps = (Counter *)self->steps;
     if (!self->plain || tail->busy || tail->held.buf == NULL || steps->next == INT64_MAX) return 0;
+    int extra = is_extra(slot); /* a rule may have come while the values were encoded */
+    if (extra != 0) return extra < 0 ? -1 : 0;
     size_t start = tail->word % ONE_RECORD;
     size_t total = HEADER_BYTES + HEAD_BYTES + (size_t)PyBytes_GET_SIZE(encoded) + 2 * NUMBER_BYTES;
     size_t room = tail->size < (size_t)tail->held.len ? tail->size : (size_t)tail->held.len;
@@ -244,40 +257,46 @@ static int put_row(PlainLog *self, PyObject *slot, PyObject *encoded) {
     return 1;
 }
 
-/* As put_row, for a call. */
-static int log_plainly(PlainLog *self, PyObject *data) {
-    if (!self->plain || !PyDict_CheckExact(data) || !PyObject_TypeCheck(self->tail, &TailType)) return 0;
+/* As put_row, for a call. With 0 the data may be encoded already (`left`, a new reference): that is not done twice, since
+ * a generator has nothing the second time. */
+static int log_plainly(PlainLog *self, PyObject *data, PyObject **left) {
+    if (!self->plain || self->tail == NULL || !PyDict_CheckExact(data) || !PyObject_TypeCheck(self->tail, &TailType))
+        return 0;
     PyObject *slot = find_slot(self, data);
     if (slot == NULL) return PyErr_Occurred() ? -1 : 0;
-    int done = -1;
-    PyObject *encoded = NULL, *extra = PyObject_GetAttr(slot, str_extra);
-    if (extra == NULL) goto end;
-    if (extra != Py_False) {
-        done = 0;
-        goto end;
-    }
-    encoded = PyObject_CallOneArg(self->encode, data); /* runs code of the values' owners */
-    if (encoded == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ||
-            PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(self->rich)) {
-            PyErr_Clear();
-            done = 0;
+    int done = is_extra(slot);
+    if (done == 0) {
+        PyObject *encoded = PyObject_CallOneArg(self->encode, data); /* runs code of the values' owners */
+        if (encoded != NULL && PyBytes_CheckExact(encoded)) {
+            done = put_row(self, slot, encoded);
+            if (done == 0) *left = Py_NewRef(encoded);
+        } else if (encoded == NULL) {
+            done = -1;
+            if (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ||
+                PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(self->rich)) {
+                PyErr_Clear();
+                done = 0;
+            }
         }
-        goto end;
+        Py_XDECREF(encoded);
+    } else if (done > 0) {
+        done = 0;
     }
-    done = PyBytes_CheckExact(encoded) ? put_row(self, slot, encoded) : 0;
-end:
-    Py_XDECREF(encoded);
-    Py_XDECREF(extra);
     Py_DECREF(slot);
     return done;
 }
 
 static PyObject *plainlog_log(PlainLog *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     if (nargs == 1 && kwnames == NULL) {
-        int done = log_plainly(self, args[0]);
+        PyObject *left = NULL;
+        int done = log_plainly(self, args[0], &left);
         if (done > 0) Py_RETURN_NONE;
         if (done < 0) return NULL;
+        if (left != NULL) {
+            PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, str_log_encoded, args[0], left, NULL);
+            Py_DECREF(left);
+            return result;
+        }
     }
     PyObject *any = PyObject_GetAttr((PyObject *)self, str_log_any);
     if (any == NULL) return NULL;
@@ -401,6 +420,7 @@ PyMODINIT_FUNC PyInit__fastlog(void) {
     if ((str_body = PyUnicode_InternFromString("body")) == NULL) return NULL;
     if ((str_extra = PyUnicode_InternFromString("extra")) == NULL) return NULL;
     if ((str_log_any = PyUnicode_InternFromString("log_any")) == NULL) return NULL;
+    if ((str_log_encoded = PyUnicode_InternFromString("log_encoded")) == NULL) return NULL;
     if (PyType_Ready(&CounterType) < 0 || PyType_Ready(&TailType) < 0 || PyType_Ready(&PlainLogType) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;

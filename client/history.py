@@ -41,7 +41,7 @@ from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
 from client.values import RichValueError, encode_plainly, encode_row_data
 
-_STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - 2  # the step behind it has a number as well
+_STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - (1 << 32)  # the steps behind it have numbers of 64 bits as well
 
 Waiting = Callable[[], None]
 
@@ -124,6 +124,11 @@ class History(PlainLog):
                 self.plain = True
             if slot.extra or self._deferred:
                 self._finish_call(slot, encoded)
+
+    def log_encoded(self, data: dict[str, Any], encoded: bytes) -> None:
+        """What the compiled `log` hands over when the case was no plain one after the encoding."""
+        with self._lock:
+            self._log_slowly(tuple(data), encoded, None, None)
 
     log_any.__qualname__ = "History.log"  # what Python's own messages about wrong arguments call it
     if not COMPILED:
@@ -252,11 +257,14 @@ class History(PlainLog):
                 )
         with self._lock:
             if len(self.slots) >= KEY_SETS_KEPT and not self._is_busy():
-                self.read_summary()
-                # Another thread that holds a slot of the old dict writes a value that the mirror does not see.
-                self.slots = {}
+                self._run_inside(self._begin_slots_anew)
             nested = any(isinstance(value, dict) or dataclasses.is_dataclass(value) for value in data.values())
             return self.slots.setdefault(keys, Slot(self.mirror.has_rule_for(keys), nested))
+
+    def _begin_slots_anew(self) -> None:
+        self.mirror.fold(self.slots.values(), self.steps.next)
+        # Another thread that holds a slot of the old dict writes a value that the mirror does not see.
+        self.slots = {}
 
     def _count_after_fork(self) -> None:
         self.rows_after_fork += 1

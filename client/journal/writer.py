@@ -93,9 +93,11 @@ class JournalWriter(Tail):
                     return True
                 kept = self._place(body, is_row)
             finally:
-                if self._set_aside:
-                    self._flush_set_aside()
-                self.busy = False
+                try:
+                    if self._set_aside:
+                        self._flush_set_aside()
+                finally:
+                    self.busy = False
         if self.fed and not self.spares:
             self._give_way()
         return kept
@@ -280,10 +282,11 @@ class JournalWriter(Tail):
     def _use(self, segment: Segment) -> None:
         before = self.sequence
         segment.begin(before + 1)
+        self.size = 0  # an exception of a handler in between leaves a tail into which nothing goes
         self.enter(segment.bytes)
         self.current = segment
         self.before = before
         self._bytes = segment.bytes
         self._words = segment.words
-        self.size = segment.size
         self.word = fmt.EMPTY
+        self.size = segment.size

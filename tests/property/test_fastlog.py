@@ -233,6 +233,29 @@ def test_a_value_whose_code_logs_finds_everything_in_order() -> None:
     assert steps == [(i, ["within"] if i % 2 == 0 else ["a", "b"]) for i in range(6)]
 
 
+def test_what_was_encoded_is_not_encoded_again_when_the_case_is_no_plain_one() -> None:
+    log, journal = history()
+    log.log({"a": [0], "text": ""})
+    for _ in range(20):  # every second or third begins a segment
+        log.log({"a": (i for i in range(3)), "text": "x" * (SEGMENT_BYTES // 3)})
+    assert len(journal.writer.segments()) > 5
+    assert [row.data["a"] for row in rows(journal)] == [[0]] + [[0, 1, 2]] * 20
+
+
+def test_a_rule_that_comes_while_a_row_is_encoded_sees_the_row() -> None:
+    class Ruling:
+        model_fields: dict[str, Any] = {}
+
+        def model_dump(self) -> int:
+            add_rule(log, "a")
+            return 5
+
+    log, _ = history()
+    log.log({"a": 1, "b": 0})
+    log.log({"a": 2, "b": Ruling()})
+    assert log.read_summary()["a"] == {"min": 2}
+
+
 class Odd(str):
     """A key that is equal to nothing, and whose hash counts its calls."""
 
@@ -291,11 +314,12 @@ def test_a_log_call_keeps_nothing_but_the_newest_row() -> None:
 
 def test_steps_end_where_64_bits_end() -> None:
     log, journal = history()
-    log.log({"a": 1}, step=(1 << 63) - 2, commit=True)
-    assert log.steps.next == (1 << 63) - 1
+    log.log({"a": 1}, step=(1 << 63) - (1 << 32), commit=True)
+    log.log({"a": 2})
+    assert log.steps.next == (1 << 63) - (1 << 32) + 2
     with pytest.raises(ValueError, match="out of range"):
         log.log({"a": 1}, step=(1 << 63) - 1)
-    assert len(journal) == 1
+    assert len(journal) == 2
 
 
 def test_without_it_the_same_names_are_there() -> None:
