@@ -216,22 +216,15 @@ static PyObject *row_body(const char *data, size_t size, int64_t step) {
     return body;
 }
 
-/* Whether each row of these keys is looked at, which Python does; -1: an error is set. Runs no Python code. */
-static int is_extra(PyObject *slot) {
-    PyObject *extra = PyObject_GetAttr(slot, str_extra);
-    if (extra == NULL) return -1;
-    int said = extra != Py_False;
-    Py_DECREF(extra);
-    return said;
-}
-
 /* 1: the row is committed. 0: this is no plain case. -1: an error is set. */
 static int put_row(PlainLog *self, PyObject *slot, PyObject *encoded) {
     Tail *tail = (Tail *)self->tail;
     Counter *steps = (Counter *)self->steps;
     if (!self->plain || tail->busy || tail->held.buf == NULL || steps->next == INT64_MAX) return 0;
-    int extra = is_extra(slot); /* a rule may have come while the values were encoded */
-    if (extra != 0) return extra < 0 ? -1 : 0;
+    PyObject *extra = PyObject_GetAttr(slot, str_extra); /* a slot descriptor: no Python code */
+    if (extra == NULL) return -1;
+    Py_DECREF(extra); /* True or False, which do not go */
+    if (extra != Py_False) return 0;
     size_t start = tail->word % ONE_RECORD;
     size_t total = HEADER_BYTES + HEAD_BYTES + (size_t)PyBytes_GET_SIZE(encoded) + 2 * NUMBER_BYTES;
     size_t room = tail->size < (size_t)tail->held.len ? tail->size : (size_t)tail->held.len;
@@ -264,22 +257,15 @@ static int log_plainly(PlainLog *self, PyObject *data, PyObject **left) {
         return 0;
     PyObject *slot = find_slot(self, data);
     if (slot == NULL) return PyErr_Occurred() ? -1 : 0;
-    int done = is_extra(slot);
-    if (done == 0) {
-        PyObject *encoded = PyObject_CallOneArg(self->encode, data); /* runs code of the values' owners */
-        if (encoded != NULL && PyBytes_CheckExact(encoded)) {
-            done = put_row(self, slot, encoded);
-            if (done == 0) *left = Py_NewRef(encoded);
-        } else if (encoded == NULL) {
-            done = -1;
-            if (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ||
-                PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(self->rich)) {
-                PyErr_Clear();
-                done = 0;
-            }
-        }
-        Py_XDECREF(encoded);
-    } else if (done > 0) {
+    int done = -1;
+    PyObject *encoded = PyObject_CallOneArg(self->encode, data); /* runs code of the values' owners */
+    if (encoded != NULL) {
+        done = PyBytes_CheckExact(encoded) ? put_row(self, slot, encoded) : 0;
+        if (done == 0) *left = Py_NewRef(encoded);
+        Py_DECREF(encoded);
+    } else if (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ||
+               PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(self->rich)) {
+        PyErr_Clear();
         done = 0;
     }
     Py_DECREF(slot);

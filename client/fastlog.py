@@ -2,10 +2,11 @@
 
     Counter   of steps.Steps                    next
     Tail      of journal.writer.JournalWriter   busy, word, before, size, enter(memory), leave()
-    PlainLog  of history.History                plain, slots, steps, log(data, step=None, commit=None)
+    PlainLog  of history.History                plain, slots, steps; compiled, log(data, step=None, commit=None)
 
-The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it `log` is
-`log_any`. Both write the same bytes. TELEMETRYD_PURE_PYTHON=1, when the client is imported, takes the Python ones.
+The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it History's
+`log` is `log_any`. Both write the same bytes. TELEMETRYD_PURE_PYTHON=1, when the client is imported, takes those in
+Python.
 """
 
 from __future__ import annotations
@@ -48,14 +49,6 @@ class _PlainLog:
         self.plain = True
         self.slots: dict[Any, Any] = {}
         self.steps = steps
-
-    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """Log a row; see Run.log."""
-        self.log_any(data, step, commit)
-
-    def log_any(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """What the subclass does."""
-        raise NotImplementedError
 
 
 COMPILED = False

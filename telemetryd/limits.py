@@ -252,6 +252,9 @@ HEALTH_LOOK_S = 1.0
 OOM_COUNT_AGE_S = 5.0
 """How old the count of OOM kills may be that an exit is compared with: kills of long before are others'."""
 
+STALLED_PIDS_NAMED = 8
+"""Processes that a stall's advice names: a node's ranks, mostly; more would make it unreadable."""
+
 STACKS_TIMEOUT_S = 20.0
 """py-spy takes a second; on a machine that swaps, more."""
 

@@ -77,7 +77,6 @@ def bodies(payload: Buffer, first_sequence: int) -> Iterator[tuple[int, Buffer |
     sequence = first_sequence
     for start, end in spans(payload):
         body = view[start:end]
-        begin = sequence if sequence <= LOW_BITS else seed(sequence)
-        intact = unpack(payload, start - HEADER_BYTES)[1] == zlib.crc32(body, begin)
+        intact = unpack(payload, start - HEADER_BYTES)[1] == checksum(body, sequence)
         yield sequence, body if intact else None
         sequence += 1

@@ -53,8 +53,11 @@ def revive(value: Any) -> Any:
     return value
 
 
+def is_plain(data: dict[str, Any]) -> bool:
+    """Whether a row has nothing but numbers, str, bool and None in it, as nearly all have."""
+    return _LEAVES.issuperset(map(type, data.values()))
+
+
 def revive_row(data: dict[str, Any]) -> dict[str, Any]:
     """A row's values for wandb; the row itself when there is nothing to rebuild. Raises as `revive` does."""
-    if _LEAVES.issuperset(map(type, data.values())):
-        return data
-    return {key: revive(item) for key, item in data.items()}
+    return data if is_plain(data) else {key: revive(item) for key, item in data.items()}

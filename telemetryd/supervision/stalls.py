@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from telemetryd.health.events import Event
 from telemetryd.health.stall import Stall
 from telemetryd.inbox.progress import Progress
+from telemetryd.limits import STALLED_PIDS_NAMED
 from telemetryd.sampling.messages import Reading
 from telemetryd.sampling.processes import read_stat
 from telemetryd.settings.rules import BY_NAME, Limit
@@ -22,8 +23,6 @@ from telemetryd.supervision.watched import Watched
 
 RULE = BY_NAME["no_progress"]
 FOLDER = "telemetryd/no-progress"
-PIDS_NAMED = 8
-"""A node's ranks, mostly: more would make the advice unreadable."""
 
 
 def held_up(pids: Sequence[int]) -> tuple[str, str]:
@@ -135,7 +134,7 @@ class Stalls:
             self._stacks[run_id] = look.text()
             path = f"{FOLDER}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at_ns / 1e9))}-stacks.txt"
             files[path] = look.text().encode("utf-8", "replace")
-            named = ", ".join(map(str, pids[:PIDS_NAMED]))
+            named = ", ".join(map(str, pids[:STALLED_PIDS_NAMED]))
             where = f"the stacks of all threads are in the run's files, {path}; `py-spy dump --pid PID` shows them anew"
             advice = "; ".join(part for part in (f"{where} (PID: {named})", look.missing) if part)
         event = Event(at_ns, RULE.name, message, "; ".join(part for part in (what_to_do, advice) if part))

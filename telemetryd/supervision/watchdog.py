@@ -70,7 +70,7 @@ class Watchdog:
         counters: Counters,
         woken: Callable[[set[int]], None],
         poke: Callable[[], None],
-        deliveries_step: Callable[[int], int | None] | None = None,
+        deliveries_step: Callable[[int], int | None],
     ) -> None:
         """`woken` is called with runs that have something new in the inbox; `poke` has dead processes looked for.
         `deliveries_step` is as `step_of`, for any thread."""
@@ -83,7 +83,7 @@ class Watchdog:
             alerts=settings.health_alerts == "on", alert_wait_s=settings.health_alert_wait_s,
         )  # fmt: skip
         self._rules = MachineRules(self._limits, sampling, events, self._teller)
-        self.node_news = NodeNews(events, counters, self._teller.telling, deliveries_step or (lambda run_id: None))
+        self.node_news = NodeNews(events, counters, self._teller.telling, deliveries_step)
         """For those who take in what nodes tell."""
         self._stalls = Stalls(self._limits.get("no_progress"), inbox.progress, self._teller)
         self._graves = Graves(

@@ -26,7 +26,7 @@ from telemetryd.runs.media.errors import (
     MediaLostError,
 )
 from telemetryd.runs.media.table_log import TableLog
-from telemetryd.runs.wire_values import revive
+from telemetryd.runs.wire_values import is_plain, revive
 
 log = logging.getLogger(__name__)
 
@@ -222,14 +222,9 @@ def _named_by(value: Any, step: int) -> int:
     return media.at if isinstance(media, Media) and media.at is not None else step
 
 
-_PLAIN = frozenset({float, int, str, bool, type(None)})
-
-
 def is_rich(data: dict[str, Any]) -> bool:
     """Whether a row has media values in it; quick to say no."""
-    if _PLAIN.issuperset(map(type, data.values())):
-        return False
-    return any(contains_media(value) for value in data.values())
+    return not is_plain(data) and any(contains_media(value) for value in data.values())
 
 
 def contains_media(value: Any) -> bool:
