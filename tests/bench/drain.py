@@ -17,12 +17,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tests.bench import scene
 from tests.bench.load import VARIANTS, keys, variants
-from tests.bench.results import Column, publish
+from tests.bench.results import Column, in_rounds, publish
 from tests.standin.client import StandinError
 from tests.support.processes import wait_until
 from tests.support.world import World
@@ -172,17 +171,9 @@ def main() -> None:
         "online, to the stand-in": lambda: measure(rows, online=True),
         "`wandb.log` in a loop, offline": lambda: wandb_itself(rows // 4),
     }
-    taken: dict[str, list[dict[str, Any]]] = {title: [] for title in ways}
-    for _ in range(rounds):
-        for title, way in ways.items():
-            taken[title].append(way())
-    figures = []
-    for title, found in taken.items():
-        rates = sorted(one["rows_per_s"] for one in found)
-        middle = {name: median(values) if None not in (values := [one[name] for one in found]) else None
-                  for name in found[0]}  # fmt: skip
-        goal = None if "wandb.log" in title else GOAL
-        figures.append({"title": title, **middle, "spread": f"{rates[0]:,.0f}–{rates[-1]:,.0f}", "goal": goal})
+    figures = in_rounds(ways, rounds)
+    for one in figures:
+        one["goal"] = None if "wandb.log" in one["title"] else GOAL
     said = f"{rows:,} rows of ten floats in each of {rounds} rounds, medians; the stand-in shares the cores."
     publish("drain", COLUMNS, figures, said)
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from statistics import median
+from functools import partial
 from typing import Any
 
 from tests.bench import scene
 from tests.bench.load import BATCH_BYTES
-from tests.bench.results import Column, publish
+from tests.bench.results import Column, in_rounds, publish
 from tests.support.processes import wait_until
 
 COLUMNS = (
@@ -82,20 +82,9 @@ def measure(scenario: Scenario, rows: int) -> dict[str, Any]:
 
 def run(rows: int, rounds: int, only: str = "") -> list[dict[str, Any]]:
     """Every scenario in turn, `rounds` times; medians."""
-    chosen = [one for one in SCENARIOS if only in one.title]
-    found: dict[str, list[dict[str, Any]]] = {one.title: [] for one in chosen}
-    for _ in range(rounds):
-        for scenario in chosen:
-            found[scenario.title].append(measure(scenario, rows))
-    figures = []
-    for scenario in chosen:
-        taken = found[scenario.title]
-        rates = sorted(one["rows_per_s"] for one in taken)
-        middle = {name: median(one[name] for one in taken) for name in taken[0]}
-        figures.append(
-            {"title": scenario.title, **middle, "spread": f"{rates[0]:,.0f}–{rates[-1]:,.0f}", "goal": scenario.goal}
-        )
-    return figures
+    chosen = {one.title: one for one in SCENARIOS if only in one.title}
+    figures = in_rounds({title: partial(measure, one, rows) for title, one in chosen.items()}, rounds)
+    return [one | {"goal": chosen[one["title"]].goal} for one in figures]
 
 
 def main() -> None:

@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.bench.report import machine
@@ -42,6 +43,23 @@ def table(columns: Sequence[Column], figures: Sequence[dict[str, Any]]) -> str:
     ]
     lines += ["| " + " | ".join(column.cell(one) for column in columns) + " |" for one in figures]
     return "\n".join(lines)
+
+
+def in_rounds(ways: Mapping[str, Callable[[], dict[str, Any]]], rounds: int) -> list[dict[str, Any]]:
+    """Each way in turn, `rounds` times: its title, the medians of its figures (None where a round has none), and the
+    `spread` of its rows a second."""
+    taken: dict[str, list[dict[str, Any]]] = {title: [] for title in ways}
+    for _ in range(rounds):
+        for title, way in ways.items():
+            taken[title].append(way())
+    figures = []
+    for title, found in taken.items():
+        rates = sorted(one["rows_per_s"] for one in found)
+        middle = {
+            name: median(values) if None not in (values := [one[name] for one in found]) else None for name in found[0]
+        }
+        figures.append({"title": title, **middle, "spread": f"{rates[0]:,.0f}–{rates[-1]:,.0f}"})
+    return figures
 
 
 def publish(

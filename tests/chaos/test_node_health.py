@@ -82,8 +82,7 @@ class OnlineJob(Job):
 @pytest.fixture
 def job(short_path: Path, built: FakeDriver) -> Iterator[OnlineJob]:
     require_namespaces()
-    driver = FakeDriver(built.folder)
-    driver.state_path = short_path / "nvml"
+    driver = FakeDriver(built.folder, short_path / "nvml")
     driver.update(h100(2))
     made = OnlineJob(short_path, driver)
     yield made

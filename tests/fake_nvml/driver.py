@@ -30,9 +30,10 @@ NOT_SUPPORTED, LOST, UNKNOWN = "error 3", "error 15", "error 999"
 class FakeDriver:
     """One driver with its cards. What is set is seen by the next call of any process that has it loaded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state_path: Path | None = None) -> None:
+        """`folder` has the library; another `state_path` makes the cards a test's own."""
         self.folder = folder
-        self.state_path = folder / "state"
+        self.state_path = state_path or folder / "state"
         self.calls_path = folder / "calls"
         self.state: dict[str, Any] = {}
 

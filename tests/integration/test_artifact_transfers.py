@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -221,11 +218,7 @@ def test_rows_go_before_content_which_goes_on_where_it_was_after_a_kill_of_train
         wait_until(lambda: world.status()["offered"] >= before + 10, 30, "rows beside the content", poll_s=0.01)
         (kept,) = [p.stat().st_size for p in partial.rglob("0")]
         assert kept < 20_000_000, "rows came while most of the content was still to come"
-    done = subprocess.run(
-        [sys.executable, "-m", "telemetryd", "push"],
-        env=os.environ | world.environment | elsewhere(world), capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    world.push(**elsewhere(world))
     world.wait_settled()
     assert artifact_of(standin, "m")["contents"]["m.pt"]["digest"] == b64(b"m" * 20_000_000)
     received = world.status()["counters"]["content_bytes_received"]

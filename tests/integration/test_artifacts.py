@@ -683,11 +683,7 @@ def test_push_brings_the_content_of_dead_processes_on_another_machine(world: Wor
     train(world, script, code=-signal.SIGKILL, NAME="killed", **there)
     train(world, script, NAME="ended", FINISH="1", **there)
     world.start_daemon()
-    done = subprocess.run(
-        [sys.executable, "-m", "telemetryd", "push"],
-        env=os.environ | world.environment | elsewhere(world), capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    world.push(**elsewhere(world))
     world.wait_settled()
     for name in ("killed", "ended"):
         assert artifact_of(standin, name)["contents"]["m.pt"]["digest"] == b64(b"m" * 2_000_000)

@@ -19,8 +19,7 @@ __all__ = ["built"]
 def test_a_healthy_run_raises_nothing_while_every_rule_has_something_to_judge(
     built: FakeDriver, short_path: Path
 ) -> None:
-    driver = FakeDriver(built.folder)
-    driver.state_path = short_path / "nvml"
+    driver = FakeDriver(built.folder, short_path / "nvml")
     driver.update(h100(healthy.GPUS))
     with control_group() as group:
         if group is not None:

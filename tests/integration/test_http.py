@@ -36,8 +36,7 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def machine(built: FakeDriver, short_path: Path) -> Iterator[Machine]:
-    driver = FakeDriver(built.folder)
-    driver.state_path = short_path / "nvml"
+    driver = FakeDriver(built.folder, short_path / "nvml")
     driver.update(h100(2) | {"1.temperature.0": 61})
     made = Machine(short_path / "w", driver)
     made.environment |= {"TELEMETRYD_SAMPLE_PERIOD_S": "1", "TELEMETRYD_HTTP": "127.0.0.1:0", "WANDB_API_KEY": SECRET}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,8 @@ from tests.fake_nvml.fixture import built
 from tests.standin.fixture import running
 from tests.support.processes import Spawned, alive, command_line, send, spawn, wait_until, with_environment
 from tests.support.requirements import require
-from tests.support.world import MARK, World
+from tests.support.sampled_world import SampledWorld
+from tests.support.world import MARK
 
 __all__ = ["built"]
 pytestmark = pytest.mark.timeout(240)
@@ -41,17 +41,11 @@ run.finish()
 Stats = list[tuple[int, dict[str, float]]]
 
 
-class Machine(World):
-    """A world with a fake driver, and trainings that go on until they are told to end."""
-
-    def __init__(self, folder: Path, driver: FakeDriver, standin: Any = None) -> None:
-        super().__init__(folder, standin)
-        self.driver = driver
-        self.environment |= driver.environment()
-        self.trainings: list[Spawned] = []
+class Machine(SampledWorld):
+    """What is asked of its samples."""
 
     def train(self, run_id: str = "r1", *prefix: str, settings: str = "{}", **environment: str) -> Spawned:
-        command = [*prefix, sys.executable, "-c", TRAIN, run_id, settings, str(self.folder / f"end-{run_id}")]
+        command = [*prefix, sys.executable, "-c", TRAIN, run_id, settings, str(self.end_path(run_id))]
         env = self.environment | environment
         root = str(Path(__file__).parents[2])
         process = spawn(command, self.folder / f"train-{run_id}", env={"PYTHONPATH": root, **env})
@@ -60,13 +54,8 @@ class Machine(World):
 
     def end(self, run_id: str = "r1") -> None:
         """Let the training end, and wait until its run has."""
-        (self.folder / f"end-{run_id}").touch()
-        key = f"/p/{run_id}"
-
-        def finished() -> bool:
-            return any(run["key"] == key and run["state"] == "finished" for run in self.status()["runs"])
-
-        wait_until(finished, 90, lambda: f"the end of {run_id}: {json.dumps(self.status())}\n{self.worker_logs()}")
+        self.end_path(run_id).touch()
+        self.wait_finished(run_id)
 
     def stats(self, run_id: str = "r1") -> Stats:
         """(time in ns, values) of every sample in the run's files, in their order."""
@@ -96,16 +85,6 @@ class Machine(World):
     def counter(self, name: str) -> int:
         return int(self.status()["counters"][name])
 
-    def told(self) -> str:
-        log = self.state_dir / "workers" / "sampling.log"
-        daemon = self.daemon.told() if self.daemon else ""
-        return f"{daemon}\n{log.read_text() if log.exists() else ''}\n{self.worker_logs()}"
-
-    def close(self) -> None:
-        for training in self.trainings:
-            training.kill()
-        super().close()
-
 
 def _keys(stats: Stats) -> list[str]:
     return sorted({key for _, values in stats for key in values})
@@ -117,8 +96,7 @@ def series(stats: Stats, key: str) -> list[float]:
 
 @pytest.fixture
 def driver(built: FakeDriver, short_path: Path) -> FakeDriver:
-    made = FakeDriver(built.folder)
-    made.state_path = short_path / "nvml"
+    made = FakeDriver(built.folder, short_path / "nvml")
     made.update(h100(4))
     return made
 

@@ -16,7 +16,8 @@ from telemetryd.settings.rules import BY_NAME
 from tests.fake_nvml.driver import FakeDriver, h100
 from tests.fake_nvml.fixture import built
 from tests.support.processes import Spawned, command_line, spawn, wait_until, with_environment
-from tests.support.world import MARK, World
+from tests.support.sampled_world import SampledWorld
+from tests.support.world import MARK
 
 __all__ = ["built"]
 
@@ -46,14 +47,12 @@ run.finish()
 """
 
 
-class Machine(World):
-    """A world with a fake driver, and trainings that come to an end of their own."""
+class Machine(SampledWorld):
+    """A sampled world with trainings that come to an end of their own."""
 
     def __init__(self, folder: Path, driver: FakeDriver, standin: Any = None) -> None:
-        super().__init__(folder, standin)
-        self.driver = driver
-        self.environment |= driver.environment() | {"TELEMETRYD_SAMPLE_PERIOD_S": "1"}
-        self.trainings: list[Spawned] = []
+        super().__init__(folder, driver, standin)
+        self.environment["TELEMETRYD_SAMPLE_PERIOD_S"] = "1"
 
     def train(self, program: str, *arguments: str, run_id: str = "r1", prefix: tuple[str, ...] = (),
               **environment: str) -> Spawned:  # fmt: skip
@@ -70,18 +69,12 @@ class Machine(World):
         return [pid for pid in with_environment(f"{MARK}={self.folder}")
                 if end in command_line(pid) and command_line(pid).startswith(f"{sys.executable} -c")]  # fmt: skip
 
-    def end_path(self, run_id: str = "r1") -> Path:
-        return self.folder / f"end-{run_id}"
-
     def end(self, run_id: str = "r1") -> None:
         """Let the training go on to its end."""
         self.end_path(run_id).touch()
 
     def wait_finished(self, run_id: str = "r1") -> None:
-        def finished() -> bool:
-            return any(run["key"] == f"/p/{run_id}" and run["state"] == "finished" for run in self.status()["runs"])
-
-        wait_until(finished, 90, lambda: f"the end of {run_id}: {json.dumps(self.status())}\n{self.told()}")
+        super().wait_finished(run_id)
         # A worker that is killed on its way out would leave its temporary folder behind.
         wait_until(lambda: not self.worker_pids(), 60, lambda: f"the worker's exit\n{self.told()}")
 
@@ -132,22 +125,10 @@ class Machine(World):
         assert len({path.parent for path in found}) == 1, found
         return {path.name: path.read_text() for path in found}
 
-    def told(self) -> str:
-        log = self.state_dir / "workers" / "sampling.log"
-        daemon = self.daemon.told() if self.daemon else ""
-        trainings = "\n".join(training.told() for training in self.trainings)
-        return f"{daemon}\n{log.read_text() if log.exists() else ''}\n{self.worker_logs()}\n{trainings}"
-
-    def close(self) -> None:
-        for training in self.trainings:
-            training.kill()
-        super().close()
-
 
 @pytest.fixture
 def driver(built: FakeDriver, short_path: Path) -> FakeDriver:
-    made = FakeDriver(built.folder)
-    made.state_path = short_path / "nvml"
+    made = FakeDriver(built.folder, short_path / "nvml")
     made.update(h100(2))
     return made
 

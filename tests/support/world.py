@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -92,6 +93,14 @@ class World:
         command = [sys.executable, "-m", "telemetryd", "serve", *self._daemon_flags]
         self.daemon = spawn(command, self.folder / "daemon", env=self.environment)
         return self.daemon
+
+    def push(self, **environment: str) -> None:
+        """`telemetryd push`, of a machine with this environment."""
+        done = subprocess.run(
+            [sys.executable, "-m", "telemetryd", "push"],
+            env=os.environ | self.environment | environment, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def daemon_running(self) -> bool:
         return self.daemon is not None and self.daemon.running()
