@@ -32,7 +32,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "No virtual environment could be made with '$(PYTHON)': on Debian, apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/demo.stamp: pyproject.toml requirements/constraints.txt hatch_build.py client/_fastlog.c | $(BIN)/python
+$(VENV)/demo.stamp: pyproject.toml requirements/constraints.txt hatch_build.py client/_fastlog.c client/_scalars.c | $(BIN)/python
 	@echo "Installing telemetryd with its daemon, torch and scikit-learn into $(VENV) (a minute or two, once) …"
 	$(PIP_INSTALL) -e '.[daemon,torch,demo]' '$(TORCH)'
 	@touch $@

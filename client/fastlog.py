@@ -1,8 +1,9 @@
-"""The bases of the hot path's three classes: compiled where that could be built, else in Python, with the same names.
+"""The parts of the hot path that are compiled where that could be built, else in Python, with the same names.
 
     Counter   of steps.Steps                    next
     Tail      of journal.writer.JournalWriter   busy, word, before, size, enter(memory), leave()
     PlainLog  of history.History                plain, slots, steps; compiled, log(data, step=None, commit=None)
+    Scalars   around values.hook, compiled only: torch scalars read from memory (_scalars.c); None elsewhere
 
 The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it History's
 `log` is `log_any`. Both write the same bytes. TELEMETRYD_PURE_PYTHON=1, when the client is imported, takes those in
@@ -56,12 +57,15 @@ if TYPE_CHECKING:
     from client._fastlog import Counter as Counter
     from client._fastlog import PlainLog as PlainLog
     from client._fastlog import Tail as Tail
+
+    Scalars: Any
 else:
-    Counter, PlainLog, Tail = _Counter, _PlainLog, _Tail
+    Counter, PlainLog, Tail, Scalars = _Counter, _PlainLog, _Tail, None
     if os.environ.get(PURE_VARIABLE, "") in ("", "0"):
         try:
-            from client import _fastlog
+            from client import _fastlog, _scalars
 
+            Scalars = _scalars.Scalars
             Counter, PlainLog, Tail = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail
             COMPILED = True
         except ImportError:  # no compiler where it was installed, or another Python

@@ -60,6 +60,11 @@ def is_torch(value: Any) -> bool:
     return _is_a(value, "torch", "Tensor")
 
 
+def is_readable_as(kind: type) -> bool:
+    """Whether tensors of exactly this class, torch.Tensor, can be read through DLPack's table for C; see _scalars.c."""
+    return kind is getattr(sys.modules.get("torch"), "Tensor", None) and hasattr(kind, "__dlpack_c_exchange_api__")
+
+
 def _is_foreign(value: Any) -> bool:
     """A jax array or a tensorflow tensor: told by its type's name, converted through numpy."""
     name = f"{type(value).__module__}.{type(value).__name__}"

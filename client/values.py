@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from client import tensors
+from client import fastlog, tensors
 from client.media import figures
 from client.media.base import WBValue
 from client.protocol.records import EXT_BIG_INT
@@ -162,8 +162,12 @@ def hook(value: Any) -> Any:
 def _capture_for(value: Any) -> Callable[[Any], Any]:
     if isinstance(value, WBValue):
         return _leave_to_rich
+    if tensors.is_torch(value):
+        if fastlog.Scalars is not None and tensors.is_readable_as(type(value)):
+            _hook.know(type(value))
+        return _tensor_form
     if tensors.is_array(value):
-        return _tensor_form if tensors.is_torch(value) else _array_form
+        return _array_form
     for base, capture in _BY_BASE:
         if isinstance(value, base):
             return capture
@@ -234,5 +238,6 @@ def _portable_key(key: Any) -> Any:
     return portable(key, 0) if isinstance(key, str) else key
 
 
-encode_plainly = _encode = msgspec.msgpack.Encoder(enc_hook=hook).encode
+_hook: Any = hook if fastlog.Scalars is None else fastlog.Scalars(hook)
+encode_plainly = _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 """`encode_row_data` without its help for integers beyond 64 bits, unpaired surrogates and circular containers."""
