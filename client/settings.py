@@ -330,9 +330,13 @@ def _refuse_unsupported(values: Mapping[str, Any]) -> None:
         raise SettingError(
             "`fork_from`, `resume`, or `resume_from` are mutually exclusive. Please specify only one of them."
         )
-    for name in ("fork_from", "resume_from"):
-        if values.get(name):
-            raise UnsupportedError(f"{name} is not supported: start a new run, or continue one with id= and resume=")
+    if values.get("fork_from"):
+        raise UnsupportedError("fork_from is not supported: start a new run, or continue one with id= and resume=")
+    if values.get("resume_from"):
+        raise UnsupportedError(
+            "resume_from is not supported: continue the run with id= and resume=, and give log its step=; what was"
+            " logged before stays, and steps given again are kept behind the last row, with their own step in late_step"
+        )
 
 
 def _text(name: str, value: Any) -> str | None:

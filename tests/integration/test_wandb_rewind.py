@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from telemetryd.runs.wandb_file import history_rows
 from tests.standin.client import Standin
 from tests.standin.fixture import standin
 
@@ -47,6 +48,24 @@ def test_a_rewind_takes_rows_out_of_the_run_and_does_so_at_each_init(standin: St
         assert train(standin, tmp_path, 3, resume_from="r?_step=5") == {"begins_at": 6}
         assert [row["_step"] for row in standin.rows("r")] == list(range(9)), "what stood at 6 to 9 is gone"
         assert [row["i"] for row in standin.rows("r")] == [0, 1, 2, 3, 4, 5, 0, 1, 2]
+
+
+def test_a_rewind_that_is_repeated_before_anything_was_logged_since_takes_nothing_more(
+    standin: Standin, tmp_path: Path
+) -> None:
+    train(standin, tmp_path, 10, id="r")
+    for _ in range(2):
+        assert train(standin, tmp_path, 0, resume_from="r?_step=5") == {"begins_at": 6}
+        assert [row["_step"] for row in standin.rows("r")] == list(range(6))
+
+
+def test_what_a_rewind_takes_out_of_the_history_stays_in_the_folder_of_the_run_that_logged_it(
+    standin: Standin, tmp_path: Path
+) -> None:
+    train(standin, tmp_path, 10, id="r")
+    (file,) = Path(os.environ.get("WANDB_DIR", tmp_path)).glob("**/run-*/run-r.wandb")
+    train(standin, tmp_path, 3, resume_from="r?_step=5")
+    assert [(step, row["i"]) for step, row in history_rows(file)] == [(step, step) for step in range(10)]
 
 
 def test_where_the_server_cannot_rewind_init_fails_and_nothing_falls_back(standin: Standin, tmp_path: Path) -> None:
