@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def main() -> None:
     run = client.init(
         project="ranks", group=arguments.group, config={"world": dist.get_world_size()}, settings=settings
     )
-    print(f"rank {rank} of {dist.get_world_size()} run {run.id} pid {os.getpid()}", flush=True)
+    # In one write: torchrun starts `python -u`, where `print` writes the end of a line apart, and ranks share a file.
+    sys.stdout.write(f"rank {rank} of {dist.get_world_size()} run {run.id} pid {os.getpid()}\n")
+    sys.stdout.flush()
     checkpoint = arguments.checkpoint
     first = int(checkpoint.read_text()) if checkpoint is not None and checkpoint.exists() else 0
     for step in range(first, arguments.steps):
