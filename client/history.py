@@ -105,11 +105,11 @@ class History(PlainLog):
             if slot is None:
                 return
         try:
-            encoded = encode_plainly(data)
+            encoded = self._encode_rich(data, step, slot) if slot.rich else encode_plainly(data)
         except (OverflowError, UnicodeEncodeError, RecursionError):
             encoded = self.encode(data, step)
         except RichValueError:
-            encoded = self._encode_rich(data, step)
+            encoded = self._encode_rich(data, step, slot)
         with self._lock:
             if not self.plain or step is not None or commit is not None:
                 self._log_slowly(keys, encoded, step, commit)
@@ -141,9 +141,13 @@ class History(PlainLog):
         except RichValueError:
             return self._encode_rich(data, step)
 
-    def _encode_rich(self, data: Any, step: Any) -> bytes:
+    def _encode_rich(self, data: Any, step: Any, slot: Slot | None = None) -> bytes:
         # wandb names media files by its own next step, also when the caller gives another one.
-        return rich.encode(data, self._place_bytes, self.steps.next if step is not None else None)
+        at = self.steps.next if step is not None else None
+        encoded, is_rich = rich.encode_and_tell(data, self._place_bytes, at)
+        if slot is not None:
+            slot.rich = is_rich
+        return encoded
 
     def encode_payload(self, payload: Payload) -> msgspec.Raw:
         """Bytes as they stand in a record that is emitted next: within it, or journaled here and named by it."""

@@ -42,15 +42,6 @@ _draw_ids()
 os.register_at_fork(after_in_child=_draw_ids)
 
 
-def _chunk(size: int) -> Chunk | None:
-    shelves = _shelves() if _shelves is not None else None
-    try:
-        return shelves.take(size) if shelves is not None else None
-    except Exception as error:  # noqa: BLE001 - memory does as well
-        guard.swallow("media.capture", error)
-        return None
-
-
 class Payload:
     """`size` bytes. `chunk` is where they lie on a session's shelf, None: they are in memory."""
 
@@ -64,7 +55,12 @@ class Payload:
     @classmethod
     def filled(cls, size: int, fill: Callable[[memoryview], Any]) -> Payload:
         """Room for `size` bytes, which `fill` writes: the one copy that capturing costs."""
-        chunk = _chunk(size) if size > INLINE_BYTES else None
+        chunk = None
+        if size > INLINE_BYTES and _shelves is not None and (shelves := _shelves()) is not None:
+            try:
+                chunk = shelves.take(size)
+            except Exception as error:  # noqa: BLE001 - memory does as well
+                guard.swallow("media.capture", error)
         view = chunk.view if chunk is not None else memoryview(bytearray(size))
         fill(view)
         return cls(view, chunk)

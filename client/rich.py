@@ -23,18 +23,25 @@ Place = Callable[[Payload], int]
 """Journals bytes and gives the id to name them by; 0 when they could not be kept."""
 
 _Ext = msgspec.msgpack.Ext
+_encode = msgspec.msgpack.encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def encode(data: Any, place: Place, at: int | None = None) -> bytes:
-    """`values.encode_row_data` for data with media values in it.
+def encode(data: Any, place: Place) -> bytes:
+    """`values.encode_row_data` for data with media values in it. Raises as that, and as `encode_and_tell`."""
+    return encode_and_tell(data, place)[0]
+
+
+def encode_and_tell(data: Any, place: Place, at: int | None = None) -> tuple[bytes, bool]:
+    """As `encode`, and whether there was any value that the plain encoder does not take.
 
     `at` is the step that wandb names the media files by, where that is not the row's. Raises as `encode_row_data`, and
     as the media types do where wandb's raise only when they are logged.
     """
     _check_places(data)
     try:
-        return _Hook(place, at).encode(data)
+        hook = _Hook(place, at)
+        return hook.encode(data), hook.met
     except RecursionError:
         raise ValueError(
             "Circular reference detected: a logged dict or list contains itself, or is nested too deep"
@@ -45,9 +52,10 @@ class _Hook:
     """What msgspec does not know itself. Nothing here refers to itself: when the call is over, so is the hold on what
     was captured, and its place is free, whether or not a garbage collector runs."""
 
-    __slots__ = ("_at", "_place", "_placed", "_wired")
+    __slots__ = ("_at", "_place", "_placed", "_wired", "met")
 
     def __init__(self, place: Place, at: int | None) -> None:
+        self.met = False
         self._place = place
         self._at = at
         self._placed: dict[Payload, _Ext] = {}
@@ -55,11 +63,10 @@ class _Hook:
         """By id: what stands at several places, a table in several charts, is captured once."""
 
     def encode(self, value: Any) -> bytes:
-        encoder = msgspec.msgpack.Encoder(enc_hook=self)
-        try:
-            return encoder.encode(value)
+        try:  # a function, since an Encoder that holds this would be one more object for each value
+            return _encode(value, enc_hook=self)
         except (OverflowError, UnicodeEncodeError):
-            return encoder.encode(values.portable(value))
+            return _encode(values.portable(value), enc_hook=self)
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, Payload):
@@ -68,6 +75,7 @@ class _Hook:
             value = arrays.capture(value) if _is_large_array(value) else bare.media_of(value)
             if not isinstance(value, WBValue):
                 return values.hook(value)
+        self.met = True
         kind, args = self._wire(value)
         args = {name: argument for name, argument in args.items() if argument is not None}
         return _Ext(EXT_MEDIA, self.encode([kind, args] if self._at is None else [kind, args, self._at]))

@@ -25,10 +25,11 @@ class Slot:
     """The newest row of one set of top-level keys: all that the summary needs of them, with two exceptions.
 
     `ruled`: a define_metric rule looks at each row. `nested`: some values are dicts, whose own keys may differ from row
-    to row, so that each row counts. `extra`: one of the two.
+    to row, so that each row counts. `extra`: one of the two. `rich`: the newest row had a media value, so that the next
+    one is not tried as a plain one first.
     """
 
-    __slots__ = ("body", "extra", "nested", "previous", "ruled", "step")
+    __slots__ = ("body", "extra", "nested", "previous", "rich", "ruled", "step")
 
     def __init__(self, ruled: bool = False, nested: bool = False) -> None:
         self.body: bytes | None = None
@@ -39,6 +40,7 @@ class Slot:
         self.ruled = ruled
         self.nested = nested
         self.extra = ruled or nested
+        self.rich = False
 
     def take(self) -> list[bytes]:
         """The bodies held, oldest first; the slot is empty afterwards."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +36,16 @@ _TORCH_DTYPES = {
     "torch.uint8": "|u1",
     "torch.bool": "|b1",
 }
+_DTYPES_BY_FORMAT = {
+    code: f"{'|' if struct.calcsize(code) == 1 else '<'}{kind}{struct.calcsize(code)}"
+    for kind, codes in (("i", "bhilq"), ("u", "BHILQ"), ("f", "fd"), ("b", "?"))
+    for code in codes
+}
+"""By the names of the buffer protocol, as far as memoryview.cast knows them."""
 _pack = msgspec.msgpack.Encoder().encode
 _told = False
+_ndarray: type | None = None
+"""numpy's, once one was seen: a look into sys.modules costs more than all else that `is_numpy` does."""
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
@@ -52,7 +61,13 @@ def is_numpy_scalar(value: Any) -> bool:
 
 def is_numpy(value: Any) -> bool:
     """Whether it is a numpy array: asked first where most are, because what is asked next costs as much as a copy."""
-    return _is_a(value, "numpy", "ndarray")
+    global _ndarray
+    if type(value) is _ndarray:
+        return True
+    if not _is_a(value, "numpy", "ndarray"):
+        return False
+    _ndarray = sys.modules["numpy"].ndarray
+    return True
 
 
 def is_torch(value: Any) -> bool:
@@ -204,7 +219,8 @@ def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], No
     Raises TypeError where its elements are no real numbers. Nothing is copied before the buffer is written.
     """
     if is_numpy(value):
-        pass
+        if (plain := _plain_contents(value)) is not None:
+            return plain
     elif is_torch(value):
         value = _host_tensor(value)
         if str(value.dtype) not in _TORCH_DTYPES:
@@ -218,6 +234,23 @@ def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], No
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise TypeError(f"an array of {dtype} cannot be part of a media value: give numbers of at most 64 bits")
     return dtype.str, list(value.shape), value.nbytes, lambda view: _copy_array(value, view)
+
+
+def _plain_contents(array: Any) -> tuple[str, list[int], int, Callable[[memoryview], None]] | None:
+    """`contents` of a numpy array that lies in one piece and is of the machine's own numbers: one question instead of
+    one for each of its properties. None for others."""
+    try:
+        view = memoryview(array)
+    except (TypeError, ValueError, BufferError):  # numbers that the buffer protocol has no name for
+        return None
+    dtype = _DTYPES_BY_FORMAT.get(view.format)
+    if dtype is None or not view.c_contiguous or not view.nbytes:
+        return None
+
+    def fill(target: memoryview) -> None:
+        target[:] = view.cast("B")
+
+    return dtype, list(view.shape or ()), view.nbytes, fill
 
 
 def _tensor_contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], None]]:

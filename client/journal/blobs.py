@@ -61,7 +61,7 @@ class Shelf:
 
     def cut(self, size: int) -> Chunk | None:
         """A chunk, when there is room. Called under the lock."""
-        if self.used and self.idle:
+        if self.used and len(self.freed) == self.taken:  # idle
             self.reset()
         start = self.used
         if self.retired or start + size > self.size:

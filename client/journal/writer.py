@@ -116,7 +116,8 @@ class JournalWriter(Tail):
         with self.lock:
             kept = self.append(body, is_row=False)
             if kept:  # within an interrupted call the record's number is still to come, and at most this
-                self.pins.append((self.sequence + self.busy + len(self._set_aside), chunk))
+                number = self.before + (self.word >> 32)
+                self.pins.append((number + self.busy + len(self._set_aside), chunk))
             return kept
 
     def append_vital(self, body: bytes) -> bool:

@@ -82,11 +82,13 @@ class Image(BatchableMedia):
             self._args["file_type"] = file_type
 
     def _pixels(self, data: Any, mode: str | None, file_type: str | None) -> tuple[str, Part]:
-        if data.ndim > 2:
+        shape = data.shape
+        if len(shape) > 2 and 1 in shape:
             data = data.squeeze()
-        mode = mode or self.guess_mode(data, file_type)
-        if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
-            raise TypeError(f"Cannot handle this data type: an array of shape {list(data.shape)} is no image")
+            shape = data.shape
+        mode = mode or _mode(shape, shape[-1], file_type)
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (2, 3, 4)):
+            raise TypeError(f"Cannot handle this data type: an array of shape {list(shape)} is no image")
         return mode, arrays.capture(data)
 
     def _describe(self, caption: Any, grouping: Any, classes: Any, boxes: Any, masks: Any) -> None:
@@ -116,17 +118,7 @@ class Image(BatchableMedia):
 
     def guess_mode(self, data: Any, file_type: str | None = None) -> str:
         """The PIL mode that the shape speaks of. Raises ValueError where it speaks of none."""
-        channels = data.shape[0] if tensors.is_torch(data) else data.shape[-1]
-        if data.ndim == 2 or channels == 1:
-            return "L"
-        if channels == 3:
-            return "RGB"
-        if channels == 4:
-            if file_type in ("jpg", "jpeg"):
-                log.warning("JPEG format does not support transparency. Ignoring alpha channel.")
-                return "RGB"
-            return "RGBA"
-        raise ValueError(f"Un-supported shape for image conversion {list(data.shape)}")
+        return _mode(data.shape, data.shape[0] if tensors.is_torch(data) else data.shape[-1], file_type)
 
     @classmethod
     def _warn_of_list(cls, items: Sequence[Image]) -> None:
@@ -153,3 +145,16 @@ class Image(BatchableMedia):
 
     def _wire(self) -> tuple[str, dict[str, Any]]:
         return "Image", self._args
+
+
+def _mode(shape: Sequence[int], channels: int, file_type: str | None) -> str:
+    if len(shape) == 2 or channels == 1:
+        return "L"
+    if channels == 3:
+        return "RGB"
+    if channels == 4:
+        if file_type in ("jpg", "jpeg"):
+            log.warning("JPEG format does not support transparency. Ignoring alpha channel.")
+            return "RGB"
+        return "RGBA"
+    raise ValueError(f"Un-supported shape for image conversion {list(shape)}")

@@ -9,11 +9,12 @@ import sys
 import threading
 import types
 
+import numpy as np
 import pytest
 
 import client
 from client.errors import UsageError
-from client.protocol.records import Row, decode
+from client.protocol.records import Media, Row, decode
 from tests.support.recording_session import history, recording, rows
 
 
@@ -261,3 +262,24 @@ def test_the_number_of_key_sets_kept_for_the_summary_is_bounded() -> None:
     assert len(log.slots) <= 64
     tree = log.read_summary()
     assert all(tree[f"key{index}"] == index for index in range(1000))
+
+
+def test_keys_that_had_an_image_take_plain_values_and_images_in_any_order() -> None:
+    log, bodies = history()
+    image = client.Image(np.zeros((2, 2, 3), dtype="u1"))
+    values = [1.5, image, image, 2.5, 3.5, image, 4, 1 << 70, image, "\ud800"]
+    for value in values:
+        log.log({"v": value, "n": 1})
+    kept = [row.data["v"] for row in rows(bodies)]
+    assert [type(value) is Media for value in kept] == [value is image for value in values]
+    assert [value for value in kept if type(value) is not Media] == [1.5, 2.5, 3.5, 4, 1 << 70, "\ufffd"]
+
+
+def test_a_row_behind_an_image_is_not_tried_as_a_plain_one_and_one_behind_a_plain_row_is() -> None:
+    log, _ = history()
+    image = client.Image(np.zeros((2, 2, 3), dtype="u1"))
+    told = []
+    for value in (1.5, image, image, 2.5, 3.5):
+        log.log({"v": value})
+        told.append(log.slots[("v",)].rich)
+    assert told == [False, True, True, False, False]
