@@ -114,12 +114,12 @@ def online(standin: Standin, entity: str, folder: Path) -> Kept:
     for doc in standin.runs():
         if doc["entity"] == entity:
             _fetch_run(kept, standin, doc)
-    for number, artifact in enumerate(sorted(standin.artifacts(), key=lambda artifact: str(artifact["name"]))):
-        if artifact.get("entity") == entity:
-            contents = {path: entry.get("digest") for path, entry in artifact["contents"].items()}
-            facts = {key: artifact.get(key) for key in _ARTIFACT}
-            facts |= {"of_run": artifact.get("run"), "used_by": artifact.get("used_by")}
-            _put_artifact(kept, number, facts, contents)
+    own = [artifact for artifact in standin.artifacts() if artifact.get("entity") == entity]
+    for number, artifact in enumerate(sorted(own, key=lambda artifact: str(artifact["name"]))):
+        contents = {path: entry.get("digest") for path, entry in artifact["contents"].items()}
+        facts = {key: artifact.get(key) for key in _ARTIFACT}
+        facts |= {"of_run": artifact.get("run"), "used_by": artifact.get("used_by")}
+        _put_artifact(kept, number, facts, contents)
     return plain(kept, folder)
 
 
