@@ -302,6 +302,9 @@ ARTIFACT_MANIFEST_MAX_BYTES = 1 << 30
 ANSWER_ARTIFACTS_MAX = 100
 """Artifacts in one answer; each takes a few KB with its metadata, and a message 1 MiB."""
 
+ARTIFACT_COPY_STEP_BYTES = 16 << 20
+"""Of another user's content, between two signs of life: a tenth of a second on a slow disk."""
+
 WANDB_CACHE_MAX_BYTES = 1 << 30
 """wandb's own cache, which holds tables and media of artifacts: files themselves never get there."""
 

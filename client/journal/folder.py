@@ -8,9 +8,11 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import msgspec
@@ -32,7 +34,8 @@ class OwnerLock:
     @classmethod
     def take(cls, folder: Path) -> OwnerLock | None:
         """Take the lock; None while another process lives that holds it. Raises OSError."""
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(folder / LOCK_NAME, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -121,9 +124,23 @@ def write_hello(folder: Path, hello: Hello) -> None:
     partial.rename(folder / HELLO_NAME)
 
 
-def read_hello(folder: Path) -> Hello:
+def open_owned(path: Path, owner: int | None) -> int:
+    """Open a file of this user for reading; None: of anybody. Raises OSError, also for a link and what is no file.
+
+    In a folder of another user a name may lead anywhere, so the open file is looked at, not its name.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or owner not in (None, found.st_uid):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "no file of the user to whom its folder belongs", os.fspath(path))
+    return descriptor
+
+
+def read_hello(folder: Path, owner: int | None = None) -> Hello:
     """The folder's Hello. Raises OSError, or msgspec.MsgspecError (a ValueError) where it is damaged."""
-    return _decoder.decode((folder / HELLO_NAME).read_bytes())
+    with os.fdopen(open_owned(folder / HELLO_NAME, owner), "rb") as file:
+        return _decoder.decode(file.read())
 
 
 def remove(folder: Path) -> None:

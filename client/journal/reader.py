@@ -30,18 +30,21 @@ class Stretch:
 
 @dataclass
 class SpoolContent:
-    """A dead session: who it was, and its records in order. `damage` fills up while `stretches()` is consumed."""
+    """A dead session: who it was, and its records in order. `damage` fills up while `stretches()` is consumed.
+
+    `owner` is the user to whom the folder belongs, and all that is read in it."""
 
     folder: Path
     hello: Hello
+    owner: int
     damage: list[str] = field(default_factory=list)
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield the intact records, a segment at a time or less, in the order of their numbers, Links as the Blobs
         that they stand for."""
         session = bytes.fromhex(self.hello.session)
-        for _, path in _ordered_segments(self.folder, self.damage):
-            found = read_segment(path, self.damage, session)
+        for _, path in _ordered_segments(self.folder, self.damage, self.owner):
+            found = read_segment(path, self.damage, session, self.owner)
             if found is None:
                 continue
             if not links.may_hold_links(found.payload):
@@ -53,7 +56,7 @@ class SpoolContent:
     def _read_blob(self, shelf: int, offset: int, size: int) -> bytes:
         path = self.folder / blobs.file_name(shelf)
         try:
-            with path.open("rb", buffering=0) as file:
+            with os.fdopen(spool_folder.open_owned(path, self.owner), "rb", buffering=0) as file:
                 content = os.pread(file.fileno(), size, offset)
         except OSError as error:
             self.damage.append(f"{path.name}: {error.strerror}")
@@ -70,16 +73,21 @@ def read_spool(folder: Path) -> SpoolContent:
     Raises OSError when it cannot be read and ValueError when its Hello is damaged, without which nobody knows what run
     the records belong to.
     """
-    return SpoolContent(folder, spool_folder.read_hello(folder))
+    owner = folder.lstat().st_uid
+    return SpoolContent(folder, spool_folder.read_hello(folder, owner), owner)
 
 
-def read_segment(path: Path, damage: list[str], session: bytes | None = None) -> Stretch | None:
+def read_segment(
+    path: Path, damage: list[str], session: bytes | None = None, owner: int | None = None
+) -> Stretch | None:
     """The intact records of one segment file; None when it holds none. What is wrong is added to `damage`.
 
     With `session` given, the segment of another one holds none: its numbers and checksums would fit, its rows not.
+    With `owner` given, a file of another user is none.
     """
     try:
-        content = path.read_bytes()
+        with os.fdopen(spool_folder.open_owned(path, owner), "rb") as file:
+            content = file.read()
     except OSError as error:
         damage.append(f"{path.name}: {error.strerror}")
         return None
@@ -135,12 +143,12 @@ def _header(path: Path, content: bytes, damage: list[str]) -> tuple[int, int, in
     return records, end, first
 
 
-def _ordered_segments(folder: Path, damage: list[str]) -> list[tuple[int, Path]]:
+def _ordered_segments(folder: Path, damage: list[str], owner: int) -> list[tuple[int, Path]]:
     """(first record, path) of each segment with records, in the order of the records."""
     found = []
     for path in sorted(folder.glob(f"*{fmt.SUFFIX}")):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = spool_folder.open_owned(path, owner)
             try:
                 head = os.read(descriptor, fmt.HEADER_BYTES)
             finally:

@@ -21,6 +21,7 @@ KNOWN: dict[str, str] = {
     "refused_full": "batches refused at the inbox's cap or for want of disk room",
     "refused_stopping": "messages that came while the daemon was stopping",
     "refused_key": "handshakes of clients without a key that the daemon knows",
+    "paths_refused": "artifacts over ipc whose staged content is another user's than who claimed it",
     "crowds_dropped": "times that all connections were dropped because descriptors ran short; clients come back",
     "reception_errors": "unexpected errors in reception; each has a traceback in the log",
     "adopted_sessions": "spool folders of dead processes taken over",

@@ -5,6 +5,8 @@ Invariants
   session has a connection.
 * Records go in through the same dedupe as those from the wire. A gap in the journal is accepted: the missing records
   went over the wire from the owner's memory, or died with it; but a little later, so that those still queued go first.
+* What is read belongs to the same user as the folder, and no link is followed: whoever may make a folder in the spool
+  reads nothing through the daemon that they may not.
 * The folder is removed after the commit of everything in it. Whatever cannot be read stays where it is.
 """
 
@@ -75,7 +77,10 @@ class Adopter:
         return [
             entry
             for entry in entries
-            if entry.name not in self._unreadable and _SESSION.fullmatch(entry.name) and entry.is_dir()
+            if entry.name not in self._unreadable
+            and _SESSION.fullmatch(entry.name)
+            and entry.is_dir()
+            and not entry.is_symlink()
         ]
 
     def scan(self, now_s: float) -> list[Adopted]:
@@ -154,9 +159,11 @@ class Adopter:
         """(acked, run) of the session, which says hello through its folder if it never did by wire."""
         with self._inbox.transaction():
             try:
-                return self._inbox.intake.acked(content.hello.session), None
+                acked = self._inbox.intake.acked(content.hello.session)
+                self._inbox.intake.spoke(content.hello.session, content.owner)
+                return acked, None
             except UnknownSessionError:
-                greeted = self._inbox.intake.hello(content.hello, time.time_ns())
+                greeted = self._inbox.intake.hello(content.hello, time.time_ns(), content.owner)
                 return greeted.acked, greeted.run_id
 
     def _settled(self, session: str, now_s: float) -> bool:

@@ -28,6 +28,7 @@ from telemetryd.errors import GapError, SessionClaimError, UnknownSessionError
 from telemetryd.inbox.artifacts import Artifacts
 from telemetryd.inbox.database import Database
 from telemetryd.inbox.home import Home
+from telemetryd.inbox.peers import joined
 from telemetryd.inbox.survey import Survey, add_losses, survey
 from telemetryd.limits import EARLY_OUTPUT_KEPT_NS, EARLY_OUTPUT_MAX_BYTES, SQLITE_INT_MAX
 
@@ -69,8 +70,8 @@ class Intake:
         self._artifacts = Artifacts(database)
         self._home = home
 
-    def hello(self, hello: Hello, now_ns: int) -> Greeted:
-        """Create or find the session and its run.
+    def hello(self, hello: Hello, now_ns: int, peer_uid: int | None = None) -> Greeted:
+        """Create or find the session and its run. `peer_uid` is whose process it is, where the kernel tells.
 
         A session lost before is open again. Raises SessionClaimError when the session is another process's or writes
         to another run.
@@ -79,7 +80,9 @@ class Intake:
             "SELECT hello, run_id, acked, state FROM sessions WHERE session = ?", (hello.session,)
         )
         if found is not None:
-            return self._welcome_back(hello, found, now_ns)
+            greeted = self._welcome_back(hello, found, now_ns)
+            self.spoke(hello.session, peer_uid)
+            return greeted
         run_id, life, opened = None, 1, False
         if hello.role == "console":
             self._drop_stale_output(now_ns)
@@ -89,9 +92,9 @@ class Intake:
         elif hello.run is not None:
             run_id, life, opened = self._run_for(hello.run, hello.launch, now_ns)
         self._database.execute(
-            "INSERT INTO sessions (session, run_id, role, launch, hello, state, life, seen_ns)"
-            " VALUES (?, ?, ?, ?, ?, 'open', ?, ?)",
-            (hello.session, run_id, hello.role, hello.launch, _encode(hello), life, now_ns),
+            "INSERT INTO sessions (session, run_id, role, launch, hello, state, life, seen_ns, peer_uid)"
+            " VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)",
+            (hello.session, run_id, hello.role, hello.launch, _encode(hello), life, now_ns, peer_uid),
         )
         if run_id is not None and hello.role == "train":
             self._attach_console(run_id, hello.launch)
@@ -99,6 +102,17 @@ class Intake:
             if not opened and hello.run is not None and hello.run.config and not hello.rank:
                 self._add_config(run_id, hello.session, hello.run.config)
         return Greeted(0, run_id, opened)
+
+    def spoke(self, session: str, peer_uid: int | None) -> None:
+        """A process of this user has spoken for a session that is known."""
+        found = self._database.row("SELECT peer_uid FROM sessions WHERE session = ?", (session,))
+        if found is not None and (whose := joined(found[0], peer_uid)) != found[0]:
+            self._database.execute("UPDATE sessions SET peer_uid = ? WHERE session = ?", (whose, session))
+
+    def peer_uid(self, session: str) -> int | None:
+        """Whose session it is; None when that is not known."""
+        found = self._database.row("SELECT peer_uid FROM sessions WHERE session = ?", (session,))
+        return None if found is None else found[0]
 
     def _welcome_back(self, hello: Hello, found: tuple[bytes, int | None, int, str], now_ns: int) -> Greeted:
         stored, run_id, acked, state = _decode_hello(found[0]), found[1], found[2], found[3]

@@ -60,6 +60,8 @@ class PendingArtifact:
     manifest: str
     tries: int
     session_state: str
+    peer_uid: int | None = None
+    """Whose session it is, where the kernel told."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,15 @@ class InboxReader:
         except sqlite3.Error as error:
             raise InboxUnavailableError(f"the inbox {self.path} cannot be read: {error}") from error
 
+    def peers(self, run_id: int) -> set[int | None]:
+        """The users whose processes write to the run; None among them where that is not known."""
+        return {uid for (uid,) in self._all("SELECT DISTINCT peer_uid FROM sessions WHERE run_id = ?", run_id)}
+
+    def peer_uid(self, session: str) -> int | None:
+        """Whose session it is; None where that is not known."""
+        found = self._one("SELECT peer_uid FROM sessions WHERE session = ?", session)
+        return None if found is None else found[0]
+
     def is_open(self, session: str) -> bool:
         """Whether a session may still say something, as far as is known."""
         found = self._one("SELECT state FROM sessions WHERE session = ?", session)
@@ -188,7 +199,7 @@ class InboxReader:
         """The run's artifacts that have not ended, oldest first; with `recorded` also those in offline files."""
         states = "('committed', 'failed')" if recorded else "('committed', 'failed', 'recorded')"
         rows = self._all(
-            "SELECT a.session, a.record, a.state, a.manifest, a.tries, s.state FROM artifacts a"
+            "SELECT a.session, a.record, a.state, a.manifest, a.tries, s.state, s.peer_uid FROM artifacts a"
             f" JOIN sessions s USING (session) WHERE a.run_id = ? AND a.state NOT IN {states} ORDER BY a.artifact",
             run_id,
         )

@@ -28,7 +28,7 @@ from telemetryd.errors import InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.inbox import content
 from telemetryd.inbox.artifacts import ENDS
-from telemetryd.inbox.content import ContentError, Places
+from telemetryd.inbox.content import ContentError, PeerError, Places
 from telemetryd.inbox.home import Home
 from telemetryd.inbox.store import Inbox
 from telemetryd.limits import ARTIFACT_FILES_MAX, CONTENT_QUEUE_MAX
@@ -118,12 +118,17 @@ class ContentDesk:
         partial = final.with_name(f"{identity}{PARTIAL_SUFFIX}")
         if kind == "artifact_chunk":
             return self._chunk((session, identity), partial, args)
+        peer_uid = inbox.intake.peer_uid(session)
         try:
-            found = self._places.find(session, identity, standing.manifest)
+            found = self._places.find(session, identity, standing.manifest, peer_uid)
         except ContentError as error:
+            if isinstance(error, PeerError):
+                self._refused((session, identity), str(error))
             return {"error": str(error)}
         if found is not None:
             return {"here": found.place}
+        if (session, identity) not in self._declared and (why := self._places.refusal(session, peer_uid)):
+            self._refused((session, identity), f"{why}: they may send it")
         return self._begin((session, identity), partial, final, standing.manifest, int(args["size_bytes"]))
 
     def _begin(self, key: tuple[str, str], partial: Path, final: Path, digest: str, size_bytes: int) -> dict[str, Any]:
@@ -145,6 +150,10 @@ class ContentDesk:
         partial.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._declared[key] = size_bytes - sum(have.values())
         return {"have": {str(number): size for number, size in have.items()}}
+
+    def _refused(self, key: tuple[str, str], why: str) -> None:
+        self._counters.add("paths_refused")
+        log.warning("content_refused session=%s id=%s reason=%r", *key, why)
 
     def _chunk(self, key: tuple[str, str], partial: Path, args: dict[str, Any]) -> dict[str, Any]:
         number, offset, data = int(args["file"]), int(args["offset"]), bytes(args["data"])

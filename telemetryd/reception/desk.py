@@ -61,6 +61,7 @@ class _Work:
     message: Hello | Batch
     payload: Buffer = b""
     received_ns: int = 0
+    uid: int | None = None
 
 
 class Desk:
@@ -94,8 +95,11 @@ class Desk:
         self._refusals_logged: dict[str, tuple[float, int]] = {}
         self.stopping = False
 
-    def take(self, connection: bytes, parts: Sequence[Buffer], now_s: float) -> int:
-        """Take one message; the payload's size in bytes. Whatever is wrong with it becomes a Refuse."""
+    def take(self, connection: bytes, parts: Sequence[Buffer], now_s: float, uid: int | None = None) -> int:
+        """Take one message; the payload's size in bytes. Whatever is wrong with it becomes a Refuse.
+
+        `uid` is the connection's user, where the kernel tells.
+        """
         self._counters.add("messages_received")
         try:
             message, payload = frames.unpack_from_client(parts)
@@ -104,10 +108,12 @@ class Desk:
             return 0
         size = len(payload) if payload is not None else 0
         self._counters.add("bytes_received", size)
-        self._dispatch(connection, message, payload, now_s)
+        self._dispatch(connection, message, payload, now_s, uid)
         return size
 
-    def _dispatch(self, connection: bytes, message: FromClient, payload: Buffer | None, now_s: float) -> None:
+    def _dispatch(
+        self, connection: bytes, message: FromClient, payload: Buffer | None, now_s: float, uid: int | None
+    ) -> None:
         if isinstance(message, Ask):
             self._answer(connection, message, now_s)
         elif isinstance(message, Bye):
@@ -117,11 +123,11 @@ class Desk:
         elif self.stopping:
             self._refuse(connection, "stopping", "the daemon is stopping", message.session, now_s=now_s)
         elif isinstance(message, Hello):
-            self._take_hello(connection, message, now_s)
+            self._take_hello(connection, message, now_s, uid)
         else:
             self._take_batch(connection, message, payload or b"", now_s)
 
-    def _take_hello(self, connection: bytes, hello: Hello, now_s: float) -> None:
+    def _take_hello(self, connection: bytes, hello: Hello, now_s: float, uid: int | None) -> None:
         problem = hello_problem(hello)
         if problem:
             self._refuse(connection, "malformed", problem, now_s=now_s)
@@ -135,7 +141,7 @@ class Desk:
                     connection, "session_taken", "another live connection has the session", hello.session, now_s=now_s
                 )
                 return
-        self._work.append(_Work(connection, hello, received_ns=time.time_ns()))
+        self._work.append(_Work(connection, hello, received_ns=time.time_ns(), uid=uid))
 
     def _take_batch(self, connection: bytes, batch: Batch, payload: Buffer, now_s: float) -> None:
         problem = batch_problem(batch)
@@ -222,7 +228,7 @@ class Desk:
             for item in work:
                 try:
                     if isinstance(item.message, Hello):
-                        greeted.append((item, self._inbox.intake.hello(item.message, now_ns)))
+                        greeted.append((item, self._inbox.intake.hello(item.message, now_ns, item.uid)))
                         continue
                     batch = item.message
                     if len(item.payload) > room:

@@ -197,7 +197,8 @@ class Reception:
             received = self._socket.receive()
             if received is None:
                 break
-            taken_bytes += desk.take(*received, now_s)
+            connection, parts, uid = received
+            taken_bytes += desk.take(connection, parts, now_s, uid)
             if taken_bytes >= TURN_MAX_BYTES:
                 break
         turn = desk.settle(now_s)

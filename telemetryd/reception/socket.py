@@ -14,6 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 from client.protocol.framing import Buffer
 from client.protocol.limits import BATCH_MAX_BYTES, HEADER_MAX_BYTES
 from telemetryd.errors import AlreadyServingError, PlaceError
+from telemetryd.inbox.peers import uid_in
 from telemetryd.limits import (
     CROWDED_SHARE,
     DOOR_MAX_REQUESTS,
@@ -86,6 +87,7 @@ class RouterSocket:
                 ) from error
             raise PlaceError(f"endpoint {endpoint!r} cannot be bound ({error}): choose another --endpoint") from error
         self._endpoint = endpoint
+        self._is_ipc = endpoint.startswith("ipc:")
         self._bound = True
         self._wake_fd = wake_fd
         events = zmq.EVENT_ACCEPTED
@@ -136,13 +138,24 @@ class RouterSocket:
         """Return when a message is there, the wake descriptor is readable, or the time is over."""
         self._poller.poll(max(0, int(timeout_s * 1000 + 0.999)))
 
-    def receive(self) -> tuple[bytes, list[bytes]] | None:
-        """(connection, frames) of the next message, None when there is none now."""
+    def receive(self) -> tuple[bytes, list[bytes], int | None] | None:
+        """(connection, frames, its user) of the next message, None when there is none now.
+
+        The user is who connected, as the kernel told libzmq then; None where that is not known (peers.py).
+        """
         try:
-            connection, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            first = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
-        return connection, frames
+        return first.bytes, self._socket.recv_multipart(zmq.NOBLOCK), self._uid_of(first)
+
+    def _uid_of(self, frame: zmq.Frame) -> int | None:
+        if not self._is_ipc:
+            return None
+        try:
+            return uid_in(str(frame.get("Peer-Address")))
+        except zmq.ZMQError:  # the C library named no address for the socket
+            return None
 
     def mind_the_crowd(self) -> bool:
         """Drop every connection when descriptors run short, and listen again once they are free. Call it every turn.

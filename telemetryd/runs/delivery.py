@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,10 +101,13 @@ class Delivery:
         late: Late = "keep",
         rank_policy: str = "main",
         losses: LossWatch | None = None,
+        trusts: Callable[[str], bool] = lambda session: True,
     ) -> None:
+        """`trusts` tells whether the paths that a session names may be followed."""
         state = msgspec.msgpack.decode(snapshot, type=_State) if snapshot else _State()
         self._sink = sink
         self._blobs = blobs
+        self._trusts = trusts
         self.rows = RowAssembly.restore(state.rows, late_policy=late)
         self.ranks = Ranks.restore(state.ranks, rank_policy)
         self.cursor = cursor
@@ -253,9 +256,9 @@ class Delivery:
         elif isinstance(record, Clock):
             ranks.clock(session, record)
         elif not self.replaying and not (ranks.active and ranks.is_other(session)):
-            self._tell(record)
+            self._tell(session, record)
 
-    def _tell(self, record: AnyRecord) -> None:
+    def _tell(self, session: str, record: AnyRecord) -> None:
         """What W&B keeps one of: telling it again harms nothing."""
         if isinstance(record, Config):
             self._sink.config(record)
@@ -271,6 +274,8 @@ class Delivery:
         elif isinstance(record, Pins):
             self._sink.pins(record)
         elif isinstance(record, Saved):
+            if record.place and not self._trusts(session):
+                record.place = []
             self._sink.saved(record)
             self._blobs.used(blob_refs(record.content), self._sink.written().rows)
         elif isinstance(record, Process):

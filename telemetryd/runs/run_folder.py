@@ -1,6 +1,6 @@
 """Where a run's folder is made: where its client says, as far as the daemon lets it.
 
-Over ipc clients are this machine's own user, who may write there anyway; over TCP anybody may have said it, and nothing
+Over ipc a client of the daemon's own user, or root, may write there anyway; of another user, or over TCP, nothing
 counts but the daemon's own folder and the roots that its settings name (`run_dirs`).
 """
 

@@ -5,7 +5,7 @@
 
 Invariants
 * Nothing is written or linked outside the run's `files` folder, whatever a name says.
-* A path of the client's is followed only where `trust_paths` says that clients are this machine's own user, and only
+* A path of the client's is followed only where `trust_paths` says that it is the daemon's own user or root, and only
   where its folder is the one that the client saw: in another container the same path may be another file.
 """
 
@@ -50,7 +50,8 @@ def save(run: Any, record: Saved, content: bytes | bytearray | None, *, trust_pa
         return "linked"
     if content is None:
         raise SavedFileError(
-            f"{record.name} is not where it was, or the daemon does not see it, and did not come along"
+            f"{record.name} is not where it was, or the daemon does not see it or may not follow its path, and did not"
+            " come along"
         )
     _write(Path(run.dir), record.name, content)
     run.save(str(Path(run.dir) / record.name), base_path=run.dir, policy=record.policy, glob=False)

@@ -170,14 +170,22 @@ class Uploads:
                 return None
             why = "training ended while it was being staged" if pending.state == "announced" else (
                 "training ended before all of its content had come")  # fmt: skip
-            return _failed(pending, why)
+            refusal = self._places.refusal(session, pending.peer_uid)
+            return _failed(pending, f"{why}; {refusal}" if refusal else why)
         return self._log(pending, content)
 
     def _content(self, pending: PendingArtifact) -> Content | None:
         if pending.state == "announced":
             return None
-        kept = self._kept.find(pending.record.id, pending.manifest)
-        return kept or self._places.find(pending.session, pending.record.id, pending.manifest)
+        session, identity, digest, uid = pending.session, pending.record.id, pending.manifest, pending.peer_uid
+        found = self._kept.find(identity, digest) or self._places.find(session, identity, digest, uid)
+        if found is None or not found.is_foreign:
+            return found
+
+        def beat() -> None:
+            self._report(ArtifactState("", identity, "beat"))
+
+        return self._places.take_over(found, session, identity, digest, uid, beat)
 
     def _log(self, pending: PendingArtifact, content: Content) -> ArtifactState:
         record, session = pending.record, pending.session

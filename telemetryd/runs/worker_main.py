@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from telemetryd.errors import InboxError
 from telemetryd.inbox.content import Places
+from telemetryd.inbox.peers import is_ours
 from telemetryd.inbox.reader import InboxReader
 from telemetryd.runs import control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
@@ -66,7 +67,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--late", choices=("keep", "drop"), default="keep", help="what to do with late rows")
     parser.add_argument("--ranks", default="main", help="the policy for ranks where the client gives none")
     parser.add_argument("--sampled", action="store_true", help="the daemon samples the machine, wandb need not")
-    parser.add_argument("--trust-paths", action="store_true", help="clients are this user: their paths are followed")
+    parser.add_argument(
+        "--trust-paths", action="store_true", help="over ipc: paths of this user and of root are followed"
+    )
     parser.add_argument("--run-dirs", type=_folders, help="below which runs' folders may be, DIR:DIR; else anywhere")
     parser.add_argument("--spool", type=Path, help="the clients' spool, where the content of artifacts is staged")
     parser.add_argument("--losses", default="", help="metrics that stand for a loss: NAME:NAME, * matches anything")
@@ -116,10 +119,15 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         wandb_settings.clean_environment(os.environ)
         wandb_settings.keep_house(os.environ, options.inbox.parent, str(options.run))
         wandb_settings.tune_core(os.environ)
-        wandb_settings.take_place(metadata, trust_paths=options.trust_paths)
+        own_uid = os.geteuid()
+        trust_paths = options.trust_paths and all(is_ours(uid, own_uid) for uid in reader.peers(options.run))
+        if options.trust_paths and not trust_paths:
+            log.warning("paths_not_followed reason=%r", "another user than the daemon's writes to the run")
+            options.run_dirs = options.run_dirs or []
+        wandb_settings.take_place(metadata, trust_paths=trust_paths)
         own_runs = options.inbox.parent / "runs"
         run.spec.directory = str(run_folder(run.spec.directory, options.run_dirs, own_runs))
-        if not options.trust_paths:
+        if not trust_paths:
             run.spec.settings.pop("x_stats_disk_paths", None)
 
         from telemetryd.runs.wandb_sink import WandbSink  # after the environment is clean: wandb reads it on import
@@ -132,7 +140,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             fallback_dir=own_runs,
             start_time_ns=hello.start_time_ns if hello is not None and hello.start_time_ns else run.created_ns,
             media=media,
-            trust_paths=options.trust_paths,
+            trust_paths=trust_paths,
             facts=ProcessFacts(process.lock.path.with_suffix(".facts"), reader, run, hello),
             on_stop=reports.stop_requested,
             sampled=options.sampled,
@@ -142,14 +150,15 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         )
         notes = notebook.notes
         delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,
-                            losses=LossWatch(options.losses))  # fmt: skip
+                            losses=LossWatch(options.losses),
+                            trusts=lambda session: is_ours(reader.peer_uid(session), own_uid))  # fmt: skip
 
         def settle_again() -> None:
             process.lock.hold_on(process.temp_dir)
             notebook.save()
             os.chdir(process.lock.path.parent)
 
-        places = Places(options.spool, options.inbox.parent)
+        places = Places(options.spool, options.inbox.parent, options.kept_max_bytes)
         kept = Kept(Path(run.spec.directory) / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
         Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
 

@@ -100,7 +100,8 @@ FIELDS: tuple[Field, ...] = (
         "run_dirs", "folders", parse_folders, "", "over ipc anywhere, over TCP `runs` in the state folder",
         "TELEMETRYD_RUN_DIRS", "--run-dirs", "DIR:DIR",
         "below which training may have its runs' folders (`WANDB_DIR`, `init(dir=…)`), besides `runs` in the state"
-        " folder; a run that names another one lies in `runs`",
+        " folder; a run that names another one lies in `runs`. Over ipc a user other than the daemon's and root is held"
+        " to these, too",
     ),
     Field(
         "late", "choice", parse_choice("keep", "drop"), "keep", "keep",

@@ -517,8 +517,8 @@ class Daemon:
 def _worker_options(settings: ServeSettings) -> list[str]:
     """What every worker is told.
 
-    `--sampled`: wandb need not sample the machine. `--trust-paths`: over ipc only this user speaks, since the socket
-    lies in a folder of theirs that nobody else may enter.
+    `--sampled`: wandb need not sample the machine. `--trust-paths`: over ipc the kernel tells who speaks, and for
+    a run of this user's alone its paths are followed (inbox/peers.py).
     """
     options = ["--late", settings.late, "--ranks", settings.ranks, "--spool", str(settings.spool_dir)]
     options += ["--kept-max-bytes", str(settings.artifact_max_bytes)]

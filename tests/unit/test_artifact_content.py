@@ -17,12 +17,14 @@ from client.protocol.messages import Answer, Ask, Hello, RunSpec
 from client.protocol.records import Artifact, Staged
 from telemetryd.health.counters import Counters
 from telemetryd.inbox import content
-from telemetryd.inbox.content import ContentError, Places, whole
+from telemetryd.inbox.content import ContentError, PeerError, Places, whole
 from telemetryd.inbox.database import prepare
 from telemetryd.inbox.home import Home
+from telemetryd.inbox.peers import MIXED
 from telemetryd.inbox.store import Inbox
 from telemetryd.inbox.sweep import Sweep
 from telemetryd.reception.content_desk import ContentDesk
+from tests.support.requirements import require
 
 SESSION, ARTIFACT, OTHER = "5e" * 16, "a1" * 16, "b2" * 16
 
@@ -203,6 +205,56 @@ def test_content_comes_in_pieces_goes_on_where_it_was_and_is_whole_at_the_end(ri
     found = rig.places.find(SESSION, ARTIFACT, digest)
     assert found is not None
     assert found.file(0).read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("peer_uid", [4711, MIXED])
+def test_what_another_user_has_staged_is_not_there_for_a_peer_who_may_send_it(rig: Rig, peer_uid: int) -> None:
+    """As where the two see different numbers of the same user, in user namespaces: it is slower, and not lost."""
+    client = Client(rig)
+    rig.announce()
+    _, digest = rig.stage(rig.spool / "artifacts", {0: b"abc"})
+    rig.staged(digest)
+    with rig.inbox.transaction():
+        rig.inbox.intake.spoke(SESSION, peer_uid)
+    manifest = (rig.spool / "artifacts" / SESSION / ARTIFACT / MANIFEST_NAME).read_bytes()
+    assert rig.places.find(SESSION, ARTIFACT, digest, peer_uid) is None
+    for _ in range(2):
+        assert client.ask("artifact_content", size_bytes=len(manifest) + 3, files=1).result == {"have": {}}
+    assert client.counters["paths_refused"] == 1, "told once"
+    client.chunk(-1, 0, manifest)
+    client.chunk(0, 0, b"abc")
+    assert client.ask("artifact_content", size_bytes=len(manifest) + 3, files=1).result == {"here": "wire"}
+    found = rig.places.find(SESSION, ARTIFACT, digest, peer_uid)
+    assert found is not None
+    assert found.place == "wire"
+
+
+def test_another_user_s_content_is_copied_before_it_is_used_and_only_what_is_theirs(rig: Rig, tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "root, to give files to another user")
+    folder, digest = rig.stage(rig.spool / "artifacts", {0: b"abc"})
+    for path in (folder.parent, folder, folder / MANIFEST_NAME, folder / "0"):
+        os.chown(path, 4711, 4711)
+    places = Places(rig.spool, rig.state, 200)
+
+    found = places.find(SESSION, ARTIFACT, digest, 4711)
+    assert found is not None
+    assert found.is_foreign
+    (folder / "0").rename(folder / "1")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"key")
+    for how in (os.symlink, os.link):
+        how(secret, folder / "0")
+        with pytest.raises((PeerError, OSError), match=r"no file of user 4711|symbolic links"):
+            places.take_over(found, SESSION, ARTIFACT, digest, 4711, lambda: None)
+        (folder / "0").unlink()
+    assert not list((rig.state / "artifacts").rglob("*.partial"))
+    (folder / "1").rename(folder / "0")
+    copy = places.take_over(found, SESSION, ARTIFACT, digest, 4711, lambda: None)
+    assert (copy.place, copy.is_foreign, copy.file(0).read_bytes()) == ("wire", False, b"abc")
+    again = places.find(SESSION, ARTIFACT, digest, 4711)
+    assert again == copy, "and a worker that comes after does not copy it again"
+    with pytest.raises(ContentError, match="staging is full"):
+        Places(rig.spool, rig.state, 2).take_over(found, SESSION, ARTIFACT, digest, 4711, lambda: None)
 
 
 def test_content_with_another_manifest_than_announced_is_thrown_away(rig: Rig) -> None:
