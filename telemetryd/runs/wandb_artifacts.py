@@ -53,9 +53,11 @@ class WandbArtifacts:
             return logged
         except _BROKEN:
             raise  # wandb-core is gone: the next worker begins again
+        except ArtifactRefusedError:
+            raise
         except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, MediaLostError) as error:
             raise ArtifactRefusedError(f"wandb refused it: {error}") from error
-        except Exception as error:  # whatever a storage's library raises of a reference costs this artifact alone
+        except Exception as error:
             said = f"{type(error).__name__}: {error}"
             raise ArtifactRefusedError(f"what it holds could not be looked up: {said}", may_pass=True) from error
 
@@ -174,7 +176,20 @@ def _add(artifact: Any, entry: Entry, content: Content, number: int) -> None:
             )
         )
     elif entry.ref is not None:
-        artifact.add_reference(entry.ref, entry.path or None, entry.checksum, entry.max_objects)
+        _refer(artifact, entry, entry.ref)
+
+
+def _refer(artifact: Any, entry: Entry, ref: str) -> None:
+    """Have wandb look a reference up. Raises ArtifactRefusedError: whatever a storage's library raises, it costs this
+    artifact alone, and a storage that is not reached now may be later. wandb-core has no part in it."""
+    try:
+        artifact.add_reference(ref, entry.path or None, entry.checksum, entry.max_objects)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ArtifactRefusedError(
+            f"the reference {ref} could not be looked up by the daemon, with the credentials it has: {said}",
+            may_pass=not isinstance(error, (ValueError, TypeError, KeyError, AttributeError, ImportError)),
+        ) from error
 
 
 def _remember(artifact: Any, identity: str) -> None:
