@@ -3,7 +3,8 @@
 The rule, tried in this order
     read       up to 256 KiB are read within the call, and written by the staging thread
     move       a file that `new_file` made is ours, and is moved
-    reflink    FICLONE: the copy shares the blocks, at once and for nothing (btrfs, xfs, bcachefs, ZFS 2.2 …)
+    reflink    FICLONE: the copy shares the blocks and takes none of its own (btrfs, xfs, bcachefs, ZFS 2.2 …); what is
+               not on the disk yet is written first
     hardlink   only under policy="immutable", where the caller promises not to change the file, and only of a file of
                the same user: the content then survives its removal
     copy       copy_file_range, in the kernel, on the staging thread
@@ -37,6 +38,9 @@ from client.limits import (
 FICLONE = 0x40049409
 _CLOCK_REALTIME_COARSE = 5  # what the kernel stamps files with; Python's time module has no name for it
 _NOT_HERE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
+_DISK_TROUBLE = {errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT}
+"""What a copy would meet as well. Whatever else keeps a file from being cloned does not keep it from being copied: ZFS
+says EAGAIN of blocks that are not on the disk yet, and file servers have words of their own. As cp has it."""
 
 _held_lock = threading.Lock()
 _held = 0
@@ -243,13 +247,14 @@ def open_regular(path: str) -> None:
 
 
 def _reflink(source: int, target: int) -> bool:
+    """Whether the target is the whole source now. ZFS before 2.2.3 reports as done what ends at the first dirty block."""
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError as error:
-        if error.errno in _NOT_HERE:
-            return False
-        raise
-    return True
+        if error.errno in _DISK_TROUBLE:
+            raise
+        return False
+    return os.fstat(target).st_size == os.fstat(source).st_size
 
 
 def _copy(source: int, target: int, step: Callable[[int], None]) -> None:

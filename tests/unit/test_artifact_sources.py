@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -122,6 +124,41 @@ def test_without_copy_file_range_the_bytes_are_copied_all_the_same(
     file.write_bytes(os.urandom(LARGE))
     assert frozen(captured(file), tmp_path / "copy") == "copy"
     assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EXDEV, errno.EAGAIN, errno.EBADF])
+def test_a_file_that_cannot_be_cloned_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """ZFS says EAGAIN of a file that was written a moment ago."""
+
+    def refused(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "ioctl", refused)
+    file = tmp_path / "f"
+    file.write_bytes(os.urandom(LARGE))
+    assert frozen(captured(file), tmp_path / "copy") == "copy"
+    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+
+
+def test_a_clone_that_ends_early_is_made_whole_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZFS before 2.2.3 reports as done what ends at the first block that is not on the disk."""
+    file = tmp_path / "f"
+    file.write_bytes(os.urandom(LARGE))
+    monkeypatch.setattr(fcntl, "ioctl", lambda target, request, source: os.write(target, os.pread(source, 1000, 0)))
+    assert frozen(captured(file), tmp_path / "copy") == "copy"
+    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+
+
+def test_a_disk_that_fails_while_cloning_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fcntl, "ioctl", full)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(LARGE))
+    with pytest.raises(OSError, match="No space"):
+        frozen(captured(file), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_after_the_call_every_write_gives_the_file_another_mtime(tmp_path: Path) -> None:
