@@ -247,7 +247,7 @@ def open_regular(path: str) -> None:
 
 
 def _reflink(source: int, target: int) -> bool:
-    """Whether the target is the whole source now. ZFS before 2.2.3 reports as done what ends at the first dirty block."""
+    """Whether the target is the whole source now; ZFS before 2.2.3 calls done what ends at the first dirty block."""
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError as error:

@@ -23,7 +23,7 @@ from typing import Any
 
 from telemetryd.errors import ApiKeyError
 from telemetryd.inbox.content import DOWNLOADS_NAME
-from telemetryd.runs import api_wire, predecessor, wandb_settings
+from telemetryd.runs import api_wire, authorities, predecessor, wandb_settings
 from telemetryd.runs.artifact_info import describe
 from telemetryd.runs.download_cache import Download, DownloadCache, key_of
 from telemetryd.runs.errors import ServerError
@@ -205,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         wandb_settings.clean_environment(os.environ)
         wandb_settings.keep_house(os.environ, options.state, "api")
+        authorities.share(os.environ, options.state / "wandb")
         os.environ["WANDB_DIR"] = str(options.state / "wandb")
         os.environ["WANDB_SILENT"] = "true"
         Path(os.environ["WANDB_DIR"]).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,12 +2,13 @@
 
 wandb-core uploads; nothing in it tells what arrived. So the run's line count is asked for over GraphQL, with the same
 question that wandb-core asks when it resumes a run. Standard library only: like wandb-core it follows HTTP(S)_PROXY and
-SSL_CERT_FILE. The key goes into a header and nowhere else.
+SSL_CERT_FILE (authorities.py). The key goes into a header and nowhere else.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from telemetryd.runs import authorities
 from telemetryd.runs.errors import ServerRefusedError, ServerSilentError, ServerUnsuitedError
 from telemetryd.runs.limits import ANSWER_MAX_BYTES, ASK_TIMEOUT_S
 
@@ -180,12 +182,22 @@ class Server:
             raise ServerSilentError(f"W&B at {self.url} answers {status}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise ServerSilentError(_untrusted(self.url, reason)) from None
             raise ServerSilentError(f"W&B at {self.url} does not answer ({reason})") from None
         except ValueError:
             raise ServerSilentError(f"W&B at {self.url} answers what cannot be understood") from None
         if not isinstance(answer, dict):
             raise ServerSilentError(f"W&B at {self.url} answers what cannot be understood")
         return answer
+
+
+def _untrusted(url: str, reason: ssl.SSLCertVerificationError) -> str:
+    """The sentence about a certificate that is not accepted; it may be mended on either side."""
+    return (
+        f"W&B at {url} does not answer with a certificate that this machine trusts ({reason.verify_message}): start the"
+        " daemon with SSL_CERT_FILE naming the file of its authority, or check WANDB_BASE_URL"
+    )
 
 
 def _told(error: urllib.error.HTTPError) -> str:
@@ -206,6 +218,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
+    bundle = authorities.bundle(os.environ)
+    if bundle is not None and not os.environ.get("SSL_CERT_FILE"):
+        is_folder = bundle.is_dir()
+        with contextlib.suppress(OSError):  # a file that is not there trusts nobody
+            context.load_verify_locations(None if is_folder else bundle, bundle if is_folder else None)
     if os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in ("1", "true", "yes", "on"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -31,7 +31,7 @@ from telemetryd.errors import InboxError
 from telemetryd.inbox.content import Places
 from telemetryd.inbox.peers import is_ours
 from telemetryd.inbox.reader import InboxReader
-from telemetryd.runs import control, predecessor, wandb_settings
+from telemetryd.runs import authorities, control, predecessor, wandb_settings
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import PredecessorError, SinkError
 from telemetryd.runs.kept import Kept
@@ -124,6 +124,7 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
         if options.trust_paths and not trust_paths:
             log.warning("paths_not_followed reason=%r", "another user than the daemon's writes to the run")
             options.run_dirs = options.run_dirs or []
+        authorities.share(os.environ, options.inbox.parent / "wandb")
         wandb_settings.take_place(metadata, trust_paths=trust_paths)
         own_runs = options.inbox.parent / "runs"
         run.spec.directory = str(run_folder(run.spec.directory, options.run_dirs, own_runs))

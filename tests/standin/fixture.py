@@ -11,6 +11,7 @@ import contextlib
 import os
 import selectors
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,9 +27,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def running(state_dir: Path | None = None, *, forgets: bool = False) -> Iterator[Standin]:
-    """A stand-in in this process, for the block; with `forgets` it keeps of artifacts' files their digests alone."""
-    server = Server(state_dir=state_dir, forgets=forgets).start()
+def running(
+    state_dir: Path | None = None, *, forgets: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[Standin]:
+    """A stand-in in this process, for the block; `forgets` and `tls` are Server's."""
+    server = Server(state_dir=state_dir, forgets=forgets, tls=tls).start()
     try:
         yield Standin(server.url, server.control_url)
     finally:

@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         self.parts = [unquote(part) for part in split.path.strip("/").split("/")]
         self.query = {name: values[-1] for name, values in parse_qs(split.query).items()}
-        self.base_url = f"http://{self.headers.get('Host') or self.server.url.removeprefix('http://')}"
+        self.base_url = f"{self.server.scheme}://{self.headers.get('Host') or self.server.url.partition('://')[2]}"
         self.read = False
         if self.parts[0] == "_control":
             self._send(as_json(*self.server.control.answer(self.parts[1:], self.query, self._body())))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -27,10 +28,14 @@ def reset(connection: socket.socket) -> None:
 
 
 class Listener:
-    """Accepts on host:port (0: any free one, kept for ever after) and calls `handle` in a thread per connection."""
+    """Accepts on host:port (0: any free one, kept for ever after) and calls `handle` in a thread per connection.
 
-    def __init__(self, host: str, port: int, handle: Handle):
+    With `tls` connections are TLS, and those whose handshake fails end.
+    """
+
+    def __init__(self, host: str, port: int, handle: Handle, tls: ssl.SSLContext | None = None):
         self._handle = handle
+        self._tls = tls
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._listening: socket.socket | None = None
@@ -112,10 +117,19 @@ class Listener:
 
     def _serve(self, connection: socket.socket, address: tuple[str, int]) -> None:
         try:
+            if self._tls is not None:
+                connection = self._secured(connection, self._tls)
             self._handle(connection, address)
         except OSError:
-            pass  # the peer is gone, which is its right
+            pass  # the peer is gone, which is its right, or does not trust us
         finally:
             with self._lock:
                 del self._connections[connection]
             connection.close()
+
+    def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """The connection as TLS, before its handshake, which comes with the first read; it takes the other's place."""
+        secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._connections[secured] = self._connections.pop(connection)
+        return secured

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -41,7 +42,8 @@ class Server:
     """A stand-in in this process. `url` is what WANDB_BASE_URL gets, `control_url` what class Standin gets.
 
     `port` and `control_port` 0 mean any free one; without `state_dir` everything is forgotten at stop().
-    With `forgets` artifacts' files cannot be downloaded again: their digests are all that is kept.
+    With `forgets` artifacts' files cannot be downloaded again: their digests are all that is kept. With `tls` W&B's own
+    port is https; the control port never is.
     Raises OSError when a port is taken.
     """
 
@@ -54,6 +56,7 @@ class Server:
         state_dir: Path | None = None,
         entity: str = "standin",
         forgets: bool = False,
+        tls: ssl.SSLContext | None = None,
     ):
         from .handler import Handler
 
@@ -66,6 +69,7 @@ class Server:
         self.sweeps = Sweeps(self.runs)
         self.schema = Schema(self.runs, self.files, self.artifacts, self.sweeps)
         self.control = Control(self)
+        self.scheme = "https" if tls is not None else "http"
         self.keys: list[str] | None = None
         self.requests: deque[Doc] = deque(maxlen=limits.MAX_REQUESTS_LOGGED)
         self.requests_total = 0
@@ -76,7 +80,7 @@ class Server:
             Handler(connection, address, self)
 
         try:
-            self.listener = Listener(host, port, main)
+            self.listener = Listener(host, port, main, tls)
             self.control_listener = Listener(host, control_port, main)
         except OSError:
             self.store.close()
@@ -85,7 +89,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where SDKs find it."""
-        return f"http://{self.listener.host}:{self.listener.port}"
+        return f"{self.scheme}://{self.listener.host}:{self.listener.port}"
 
     @property
     def control_url(self) -> str:

@@ -1,4 +1,4 @@
-"""A file system of a chosen kind, in a file that is mounted by a loop device for the block; and what it says of extents."""
+"""A file system of a chosen kind, in a file that a loop device mounts for the block; and what it says of extents."""
 
 from __future__ import annotations
 

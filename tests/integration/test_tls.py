@@ -1,0 +1,161 @@
+"""W&B over https, by a certificate of an authority of one's own: the limit on uploads, and what is not trusted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telemetryd.runs.errors import ServerSilentError
+from telemetryd.runs.wandb_server import Server
+from tests.standin import fixture
+from tests.standin.client import Standin
+from tests.support.certificates import Authority
+from tests.support.processes import running, wait_until
+from tests.support.world import World
+from tests.support.worlds import world
+
+__all__ = ["world"]
+pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever its worker does")
+
+SIZE = 8_000_000
+RATE = 2_000_000
+UPLOAD = f"""
+import client as wandb, json, os, time
+with open("m.pt", "wb") as stream:
+    stream.write(os.urandom({SIZE}))
+with wandb.init(project="p", id="r") as run:
+    artifact = run.log_artifact("m.pt", name="m", type="model")
+    step = 0
+    while not artifact.done:
+        run.log({{"i": step}})
+        step += 1
+        time.sleep(0.02)
+    artifact.wait(1)
+    run.use_artifact("m:latest").download(root="got")
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom this machine's user trusts is no part of a test."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def tls(authority: Authority) -> ssl.SSLContext:
+    """What the stand-in shows: loading another certificate into it replaces that for new connections."""
+    return authority.server()
+
+
+@pytest.fixture
+def standin(tls: ssl.SSLContext) -> Iterator[Standin]:
+    with fixture.running(tls=tls) as server:
+        assert server.url.startswith("https://")
+        yield server
+
+
+def train(world: World, source: str, name: str) -> Any:
+    """A training process in a folder of its own, and that folder; ended with the block."""
+    work = world.folder / name
+    work.mkdir()
+    environment = world.environment | {"PYTHONPATH": os.fspath(Path.cwd())}
+    return running([sys.executable, "-c", source], world.folder / f"{name}.told", env=environment, cwd=work)
+
+
+def test_over_tls_an_upload_is_whole_and_at_the_limit_while_rows_and_downloads_are_not_held(
+    world: World, standin: Standin, authority: Authority
+) -> None:
+    world.environment["SSL_CERT_FILE"] = str(authority.file)
+    world.start_daemon("--upload-max", f"{RATE / 1e6}MB/s")
+    with train(world, UPLOAD, "work") as trainer:
+        standin.wait_for(lambda s: s.requests("graphql:CreateArtifactFiles"), 60, "the upload to begin")
+        before = standin.row_count("r")
+        standin.wait_for(lambda s: s.row_count("r") >= before + 10, 60, "rows")
+        assert not standin.requests("upload:artifact"), "the rows of a while came before the file had"
+        assert trainer.wait(100) == 0, f"{trainer.told()}\n{world.worker_logs()}"
+    world.wait_settled()
+
+    content = (world.folder / "work" / "m.pt").read_bytes()
+    (stored,) = [a for a in standin.artifacts() if a["name"] == "m"]
+    assert stored["state"] == "COMMITTED"
+    assert stored["contents"]["m.pt"]["digest"] == base64.b64encode(hashlib.md5(content).digest()).decode()
+    assert (world.folder / "work" / "got" / "m.pt").read_bytes() == content
+
+    (asked,) = [r["at"] for r in standin.requests("graphql:CreateArtifactFiles")]
+    (there,) = [r["at"] for r in standin.requests("upload:artifact") if "/content/" in r["path"]]
+    assert SIZE / RATE - 0.1 <= there - asked < 3 * SIZE / RATE + 20
+    manifest, file = (r["at"] for r in standin.requests("download:artifact"))
+    assert file - manifest < SIZE / RATE / 2, "what comes from W&B has no limit"
+
+
+ROWS = 3
+LOG = f"""
+import client as wandb
+run = wandb.init(project="p", id="r")
+for number in range({ROWS}):
+    run.log({{"i": number}})
+run.finish(timeout=1)
+try:
+    wandb.Api(timeout=100).artifact("standin/p/m:latest")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def trouble(world: World) -> str:
+    """What `telemetryd status` says of the run; empty while all is well."""
+    return str(next((run["trouble"] for run in world.status()["runs"]), None) or "")
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do_and_the_rows_wait(
+    world: World, standin: Standin, authority: Authority
+) -> None:
+    world.start_daemon()
+    with train(world, LOG, "work") as trainer:
+        assert trainer.wait(100) == 0, f"{trainer.told()}\n{world.worker_logs()}"
+    assert "CommError" in trainer.out()
+    assert "failed to verify certificate" in trainer.out(), trainer.told()
+    said = wait_until(lambda: trouble(world), 60, world.worker_logs, poll_s=0.1)
+    assert all(word in said for word in ("certificate", "SSL_CERT_FILE", "rows are kept")), said
+    assert not standin.requests(), "nobody told anything to a server that is not trusted"
+
+    world.kill_daemon()
+    world.environment["REQUESTS_CA_BUNDLE"] = str(authority.file)
+    world.start_daemon()
+    world.wait_settled()
+    assert [row["i"] for row in standin.rows("r")] == list(range(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [("DNS:api.example.org", "not valid for '127.0.0.1'"), ("IP:127.0.0.1", "")],
+    ids=["of another name", "its own"],
+)
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_the_server_is_asked_when_its_certificate_is_for_it(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, variable: str, names: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, str(authority.file))
+    with fixture.running(tls=authority.server(names)) as server:
+        asked = Server(server.url, "k" * 40)
+        if not words:
+            assert asked.viewer() == "standin"
+            return
+        with pytest.raises(ServerSilentError, match="SSL_CERT_FILE") as refused:
+            asked.viewer()
+        assert words in str(refused.value)
+        assert not server.requests(), "no key went to it"
