@@ -11,15 +11,12 @@ Without a daemon everything is kept on disk until one comes: `telemetryd serve`,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from client import data_types, errors, helper, plot, util
+from client import errors, helper, lazy, util
 from client.alerts import AlertLevel
 from client.api import finish, init, teardown
-from client.artifacts import Artifact, ArtifactTTL
-from client.artifacts.api import Api
 from client.config import Config
-from client.data_types import Audio, Classes, Graph, Histogram, Html, Image, Molecule, Object3D, Plotly, Video, box3d
 from client.errors import (
     ArtifactFailedError,
     ArtifactFinalizedError,
@@ -34,17 +31,58 @@ from client.errors import (
     WaitTimeoutError,
 )
 from client.names import NEVER
-from client.plot import plot_table, visualize
 from client.preinit import PreInitObject, before_init
 from client.process_wide import ensure_configured, login, require, restore, setup
 from client.report import FinishReport
 from client.run import Run
 from client.settings import Settings
 from client.summary import Summary
-from client.sweeps.calls import agent, sweep
-from client.tables import JoinedTable, Table
 from client.term import termerror, termlog, termsetup, termwarn
 from client.version import VERSION
+
+if TYPE_CHECKING:
+    from client import data_types, plot
+    from client.artifacts import Artifact, ArtifactTTL
+    from client.artifacts.api import Api
+    from client.media.audio import Audio
+    from client.media.classes import Classes
+    from client.media.graph import Graph
+    from client.media.histogram import Histogram
+    from client.media.html import Html
+    from client.media.image import Image
+    from client.media.molecule import Molecule
+    from client.media.object3d import Object3D, box3d
+    from client.media.plotly import Plotly
+    from client.media.video import Video
+    from client.plot import plot_table, visualize
+    from client.sweeps.calls import agent, sweep
+    from client.tables import JoinedTable, Table
+
+_LAZY = {
+    "Api": "client.artifacts.api",
+    "Artifact": "client.artifacts.artifact",
+    "ArtifactTTL": "client.artifacts.checks",
+    "Audio": "client.media.audio",
+    "Classes": "client.media.classes",
+    "Graph": "client.media.graph",
+    "Histogram": "client.media.histogram",
+    "Html": "client.media.html",
+    "Image": "client.media.image",
+    "JoinedTable": "client.tables.joined",
+    "Molecule": "client.media.molecule",
+    "Object3D": "client.media.object3d",
+    "Plotly": "client.media.plotly",
+    "Table": "client.tables.table",
+    "Video": "client.media.video",
+    "agent": "client.sweeps.calls",
+    "box3d": "client.media.object3d",
+    "data_types": "client.data_types",
+    "plot": "client.plot",
+    "plot_table": "client.plot",
+    "sweep": "client.sweeps.calls",
+    "visualize": "client.plot",
+}
+"""What not every training uses, and where it is: loaded at first use."""
 
 __version__ = VERSION
 
@@ -72,7 +110,11 @@ join = finish
 def __getattr__(name: str) -> Any:
     if name in NEVER:
         raise MissingFeatureError(f"wandb.{name} cannot be had in the training process: {NEVER[name]}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lazy.load(__name__, _LAZY, name)
+
+
+def __dir__() -> list[str]:
+    return lazy.listed(__name__, _LAZY)
 
 
 __all__ = [

@@ -7,10 +7,8 @@ wrong raises before anything is opened.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -23,7 +21,6 @@ import msgspec
 from client import guard, job, keys, places, process_info, process_wide
 from client import settings as settings_module
 from client.config import Config, config_of_files, defaults, in_notebook, parse_config, read_config_file
-from client.disabled_run import DisabledRun
 from client.errors import Error, MissingFeatureError, UnsupportedError, UsageError
 from client.exit_hooks import hooks
 from client.keys import KeyFileError
@@ -232,7 +229,7 @@ def _start(resolved: RunSettings, given: dict[str, Any], swept: dict[str, Any]) 
         run=spec,
         launch=os.environ.get("TELEMETRYD_LAUNCH") or _own_launch(resolved),
         pid=os.getpid(),
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         start_time_ns=time.time_ns(),
         client_version=VERSION,
     )
@@ -284,6 +281,8 @@ def _own_launch(resolved: RunSettings) -> str | None:
 
 
 def _start_disabled(resolved: RunSettings, given: dict[str, Any]) -> Run:
+    from client.disabled_run import DisabledRun
+
     run = DisabledRun(resolved, given, _unset_global)
     _set_global(run)
     return cast("Run", run)
@@ -366,6 +365,8 @@ def _say(resolved: RunSettings, text: str) -> None:
 def _stored_run_id(resume_file: Path | None) -> str | None:
     if resume_file is None or not resume_file.exists():
         return None
+    import json
+
     try:
         return settings_module.checked_run_id(json.loads(resume_file.read_bytes())["run_id"])
     except (OSError, ValueError, KeyError, TypeError, SettingError, UsageError) as error:
@@ -376,6 +377,8 @@ def _stored_run_id(resume_file: Path | None) -> str | None:
 def _store_run_id(resume_file: Path | None, run_id: str) -> None:
     if resume_file is None:
         return
+    import json
+
     try:
         resume_file.parent.mkdir(parents=True, exist_ok=True)
         resume_file.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")

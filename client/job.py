@@ -7,7 +7,6 @@ many runs of that kind the process has begun. Restarted ranks begin to count ane
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 from collections import Counter
@@ -78,7 +77,7 @@ def record(here: Place, hello: Hello, policy: Policy) -> Rank:
         hello.start_time_ns,
         here.local_rank,
         here.node,
-        socket.gethostname(),
+        os.uname().nodename,
         here.restart,
         here.launcher,
         policy.ranks or "",

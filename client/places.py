@@ -7,7 +7,6 @@ Nothing here touches the disk.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,8 @@ def runtime_dir(environ: Mapping[str, str] = os.environ) -> Path:
     base = environ.get("XDG_RUNTIME_DIR")
     if base:
         return Path(base) / "telemetryd"
+    import tempfile  # not with every start: it brings half a dozen modules
+
     return Path(tempfile.gettempdir()) / f"telemetryd-{os.getuid()}"
 
 

@@ -6,7 +6,6 @@ What cannot be told is absent.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def metadata() -> dict[str, Any]:
         "program_abspath": _program_path(),
         "args": sys.argv[1:],
         "cwd": os.getcwd(),  # noqa: PTH109 - Path.cwd() is the same call
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "executable": sys.executable or None,
         "pid": os.getpid(),
         "environ": {name: os.environ[name] for name in _TOLD_VARIABLES if name in os.environ} or None,

@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from client import settings as settings_module
-from client.artifacts.api import DirectChannel
-from client.artifacts.remote import Remote
 from client.config import config_of_files
 from client.errors import UnsupportedError
 from client.limits import RESTORE_TIMEOUT_S
-from client.restoring import restore_file
 from client.settings import Settings
 from client.term import termsetup, termwarn
 
@@ -117,6 +114,10 @@ def restore(
         return found
     if run_path is None:
         raise ValueError("run_path required when calling wandb.restore before wandb.init")
+    from client.artifacts.api import DirectChannel
+    from client.artifacts.remote import Remote
+    from client.restoring import restore_file
+
     return restore_file(Remote(DirectChannel()).ask, name, run_path, replace, root or str(Path.cwd()), timeout)
 
 

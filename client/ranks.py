@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +192,7 @@ def launcher_process(variable: str) -> Launcher | None:
         except OSError:
             return None
         if not any(entry.startswith(f"{variable}=".encode()) for entry in given.split(b"\0")):
-            return Launcher(pid, f"{_boot_id()} {socket.gethostname()} {pid} {fields[19].decode()}")
+            return Launcher(pid, f"{_boot_id()} {os.uname().nodename} {pid} {fields[19].decode()}")
         pid = int(fields[1])
         if pid == 0:
             return None

@@ -9,14 +9,16 @@ import dataclasses
 import datetime
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from client import alerts
 from client.alerts import AlertLevel
 from client.config import Config, ConfigStatic, in_notebook
 from client.protocol import records
 from client.run_identity import RunIdentity
-from client.watching import Watching
+
+if TYPE_CHECKING:
+    from client.watching import Watching
 
 
 @dataclasses.dataclass
@@ -78,6 +80,8 @@ class RunActions(RunIdentity):
         if not self._history.check_open("watch"):
             return
         if self._watching is None:
+            from client.watching import Watching
+
             self._watching = Watching(self)
         self._watching.watch(models, criterion, log, log_freq, idx, log_graph)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
-from client import code_files, places, saving
-from client.artifacts.artifact import Artifact
-from client.artifacts.code import CodeArtifact
+from client import code_files, places
 from client.code_files import Choice
-from client.facts.gather import Gatherer
 from client.limits import RESTORE_TIMEOUT_S
-from client.restoring import restore_file
 from client.run_identity import RunIdentity
-from client.saving import Saving
 from client.term import termwarn
 from client.util import make_artifact_name_safe
+
+if TYPE_CHECKING:
+    from client.artifacts.artifact import Artifact
+    from client.saving import Saving
 
 
 class RunFiles(RunIdentity):
@@ -39,10 +38,12 @@ class RunFiles(RunIdentity):
         """
         if not self._history.check_open("save"):
             return []
+        from client import saving
+
         found = saving.chosen(glob_str, base_path, policy, glob)
         if self._saving is None:
             remote = places.endpoint().startswith("tcp:")
-            self._saving = Saving(self._history.emit, self._history.encode_payload, remote=remote)
+            self._saving = saving.Saving(self._history.emit, self._history.encode_payload, remote=remote)
         names = self._saving.save(found)
         folder = self._files_folder()
         return sorted(str(folder / name) for name in names)
@@ -62,6 +63,9 @@ class RunFiles(RunIdentity):
         """
         if not self._history.check_open("log_code"):
             return None
+        from client.artifacts.code import CodeArtifact
+        from client.facts.gather import Gatherer
+
         if name is None:
             program = Gatherer(self._spec.metadata, self._spec.settings, code=False).place_program()
             name = make_artifact_name_safe(f"source-{self._spec.project}-{program.get('program_relpath')}")
@@ -88,6 +92,8 @@ class RunFiles(RunIdentity):
         Returns it open for reading; None when the run has no such file. One that is there is opened as it is, unless
         `replace`. Waits for W&B, at most `timeout` seconds; see restoring.py for what it raises.
         """
+        from client.restoring import restore_file
+
         remote = self._remote()
         folder = root if root is not None else str(self._files_folder())
         return restore_file(remote.ask, name, run_path or self.path, replace, folder, timeout)

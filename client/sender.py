@@ -343,6 +343,8 @@ class Sender:
 
 def _import_connection() -> None:
     try:
+        import shutil  # noqa: F401 - the end removes the session's folder with it, and nothing is loaded then
+
         import client.connection  # noqa: F401
     except Exception as error:  # noqa: BLE001 - a broken zmq is telemetry's own trouble
         guard.swallow("sender.import", error)

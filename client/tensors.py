@@ -54,6 +54,11 @@ def _is_a(value: Any, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
+def is_dataframe(value: Any) -> bool:
+    """Whether it is a pandas.DataFrame."""
+    return _is_a(value, "pandas", "DataFrame")
+
+
 def is_numpy_scalar(value: Any) -> bool:
     """Whether it is a numpy scalar (numpy.float32(1))."""
     return _is_a(value, "numpy", "generic")

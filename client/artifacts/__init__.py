@@ -11,8 +11,30 @@ run_calls  the methods of Run
 api        `client.Api()`
 """
 
-from client.artifacts.artifact import Artifact
-from client.artifacts.checks import ArtifactTTL
-from client.artifacts.entries import ArtifactManifestEntry
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from client import lazy
+
+if TYPE_CHECKING:
+    from client.artifacts.artifact import Artifact
+    from client.artifacts.checks import ArtifactTTL
+    from client.artifacts.entries import ArtifactManifestEntry
+
+_LAZY = {
+    "Artifact": "client.artifacts.artifact",
+    "ArtifactManifestEntry": "client.artifacts.entries",
+    "ArtifactTTL": "client.artifacts.checks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return lazy.load(__name__, _LAZY, name)
+
+
+def __dir__() -> list[str]:
+    return lazy.listed(__name__, _LAZY)
+
 
 __all__ = ["Artifact", "ArtifactManifestEntry", "ArtifactTTL"]

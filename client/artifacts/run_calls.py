@@ -1,16 +1,14 @@
-"""What a run does with artifacts: `log_artifact` and its kin return at once, `use_artifact` waits for W&B."""
+"""What a run does with artifacts: `log_artifact` and its kin return at once, `use_artifact` waits for W&B.
+
+The rest of the package is loaded by the first call that needs it: most trainings make none.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from client.artifacts import checks
-from client.artifacts.artifact import Artifact
-from client.artifacts.line import Line
-from client.artifacts.remote import Remote
-from client.artifacts.upload import Upload
 from client.history import History
 from client.limits import ARTIFACT_USE_TIMEOUT_S
 from client.protocol import records
@@ -19,7 +17,12 @@ from client.settings import RunSettings
 from client.stream import Stream
 from client.tokens import token_hex
 
-PathOrArtifact = Artifact | str | os.PathLike[str]
+if TYPE_CHECKING:
+    from client.artifacts.artifact import Artifact
+    from client.artifacts.line import Line
+    from client.artifacts.remote import Remote
+
+PathOrArtifact: TypeAlias = "Artifact | str | os.PathLike[str]"
 
 
 class RunArtifacts:
@@ -110,6 +113,9 @@ class RunArtifacts:
         finalize: bool = True,
         use: bool = False,
     ) -> Artifact:
+        from client.artifacts import checks
+        from client.artifacts.upload import Upload
+
         is_open = self._history.check_open(call)
         checked_aliases = None if aliases is None else checks.aliases(aliases)
         checked_tags = None if tags is None else checks.tags(tags)
@@ -127,6 +133,8 @@ class RunArtifacts:
         return artifact
 
     def _prepared(self, given: PathOrArtifact, name: str | None, type: str | None) -> Artifact:
+        from client.artifacts.artifact import Artifact
+
         if isinstance(given, Artifact):
             return given
         if not isinstance(given, (str, os.PathLike)):
@@ -151,6 +159,10 @@ class RunArtifacts:
         Returns at once: what is returned is the handle of the link, and the linked version once that is done. Raises
         NotImplementedError offline, as wandb.
         """
+        from client.artifacts import checks
+        from client.artifacts.artifact import Artifact
+        from client.artifacts.upload import Upload
+
         is_open = self._history.check_open("link_artifact")
         if self.offline:
             raise NotImplementedError("link_artifact needs W&B's server: the run is offline")
@@ -203,6 +215,9 @@ class RunArtifacts:
         ValueError for a version that is not there or has another type, CommError and NoAnswerError when W&B refuses or
         nobody answers.
         """
+        from client.artifacts.artifact import Artifact
+        from client.artifacts.upload import Upload
+
         is_open = self._history.check_open("use_artifact")
         if self.offline:
             raise TypeError("Cannot use artifact when in offline mode.")
@@ -246,10 +261,14 @@ class RunArtifacts:
 
     def _line(self) -> Line:
         if self._artifact_line is None:
+            from client.artifacts.line import Line
+
             self._artifact_line = Line(self._stream, self._resolved.policy.artifact_max_bytes)
         return self._artifact_line
 
     def _remote(self) -> Remote:
+        from client.artifacts.remote import Remote
+
         report = self._stream.report
         entity = self._spec.entity or (report.entity if report else None) or ""
         project = self._spec.project or (report.project if report else None) or ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -88,7 +87,7 @@ class Home:
     def remove(self) -> None:
         """Remove the folder with all that is in it, and give it up."""
         if self.held:
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove(self.path)
         self.release()
 
     def release(self) -> None:
@@ -112,7 +111,7 @@ def create(spool_dir: Path, hello: Hello) -> tuple[Path, OwnerLock]:
     except BaseException:
         if lock is not None:
             lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         raise
     return folder, lock
 
@@ -145,4 +144,6 @@ def read_hello(folder: Path, owner: int | None = None) -> Hello:
 
 def remove(folder: Path) -> None:
     """Remove a session's folder with all that is in it; a missing one is fine."""
+    import shutil  # not with every start: it brings three compressors; the sender's thread loads it in good time
+
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from client.tables.joined import JoinedTable
-from client.tables.table import Table
+from typing import TYPE_CHECKING, Any
+
+from client import lazy
+
+if TYPE_CHECKING:
+    from client.tables.joined import JoinedTable
+    from client.tables.table import Table
+
+_LAZY = {"JoinedTable": "client.tables.joined", "Table": "client.tables.table"}
+
+
+def __getattr__(name: str) -> Any:
+    return lazy.load(__name__, _LAZY, name)
+
+
+def __dir__() -> list[str]:
+    return lazy.listed(__name__, _LAZY)
+
 
 __all__ = ["JoinedTable", "Table"]

@@ -133,10 +133,4 @@ def _type_from_class(dtype: type) -> types.Type:
     return bare_numpy or types.PythonObjectType(dtype.__class__.__name__)
 
 
-def is_dataframe(value: Any) -> bool:
-    """Whether it is a pandas.DataFrame."""
-    kind = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    return isinstance(kind, type) and isinstance(value, kind)
-
-
 types.type_of = type_of

@@ -16,8 +16,9 @@ from client.errors import Error
 from client.tables import capture, compound, types
 from client.tables.keys import ForeignKeyType, PrimaryKeyType, TableIndex, TableType
 from client.tables.plain import is_numpy_array
-from client.tables.recognise import is_dataframe, type_of
+from client.tables.recognise import type_of
 from client.tables.typed_rows import ColumnKey, InputRow, TypedRows, log
+from client.tensors import is_dataframe
 
 LogMode = Literal["IMMUTABLE", "MUTABLE", "INCREMENTAL"]
 LOG_MODES = ["IMMUTABLE", "MUTABLE", "INCREMENTAL"]

@@ -18,7 +18,8 @@ from client.tables import compound, types
 from client.tables.keys import ForeignIndexType, ForeignKeyType, PrimaryKeyType, TableIndex, TableKey
 from client.tables.log_state import LogState
 from client.tables.plain import ARTIFACT, PLAIN, assign_plain, is_numpy_array, is_numpy_number
-from client.tables.recognise import is_dataframe, type_from_dtype, type_of
+from client.tables.recognise import type_from_dtype, type_of
+from client.tensors import is_dataframe
 from client.term import termwarn
 
 log = logging.getLogger("telemetryd.client")

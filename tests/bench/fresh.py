@@ -40,7 +40,10 @@ def _rounds(session: Session, rounds: int, what: str, can: str) -> Iterator[tupl
 
 
 def starts(session: Session, plan: Plan) -> Figures:
-    """`import` and `init` over bare Python; the first of each peer, which reads its files from disk, is not counted."""
+    """`import` and `init` over bare Python; the first of each peer, which reads its files from disk and leaves compiled
+    ones behind, is not counted."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever installs a package has its compiled files
     taken: dict[str, list[tuple[float, float]]] = {}
     for number, name in _rounds(session, plan.starts + 1, "start", START):
         folder = session.folder / f"{name}-start-{number}"
@@ -48,7 +51,7 @@ def starts(session: Session, plan: Plan) -> Figures:
         command = [session.pythons[name], "-c", "from tests.bench.startup import main; main()", name, str(folder)]
         try:
             done = subprocess.run(
-                command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=START_DEADLINE_S, check=False,
             )  # fmt: skip
             words = next(line for line in done.stdout.splitlines() if line.startswith("started ")).split()
