@@ -5,12 +5,12 @@ A `Connection` is used by the thread that made it, and by no other.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from client import guard, keys, places
 from client.errors import NoAnswerError
@@ -30,6 +30,9 @@ from client.protocol.limits import HEADER_MAX_BYTES
 from client.protocol.messages import Answer, Ask, FromDaemon
 
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+_MONITOR_EVENT = struct.Struct("=Hi")
+"""An event's first frame: number and value (zmq_socket_monitor(3)). zmq.utils.monitor reads it, and loads asyncio."""
 
 
 class Connection:
@@ -100,8 +103,7 @@ class Connection:
         if self._monitor is None:
             return False
         while self._monitor.poll(0):
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            number = int(event["event"])
+            number, _ = _MONITOR_EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
             if number == int(zmq.EVENT_HANDSHAKE_SUCCEEDED):
                 self.refusal, self._tried, self._retry_s = None, 0, 0.0
                 continue

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
 import sys
 from collections.abc import Sequence
 
 import zmq
 from zmq.utils import z85
-from zmq.utils.monitor import parse_monitor_message
 
 from client.protocol.framing import Buffer
 from client.protocol.limits import BATCH_MAX_BYTES, HEADER_MAX_BYTES
@@ -30,6 +30,8 @@ from telemetryd.reception.door import answer
 from telemetryd.reception.keys import Keyring
 
 _BACKLOG = 1024
+_MONITOR_EVENT = struct.Struct("=Hi")
+"""An event's first frame: number and value (zmq_socket_monitor(3)). zmq.utils.monitor reads it, and loads asyncio."""
 _ZAP = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN = b"telemetryd"
 _FAILED = {
@@ -165,8 +167,8 @@ class RouterSocket:
         """
         assert self._monitor is not None
         while self._monitor.poll(0):
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            why = _FAILED.get(int(event["event"]))
+            number, _ = _MONITOR_EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
+            why = _FAILED.get(number)
             if why is not None and len(self._failures) < DOOR_MAX_REQUESTS:
                 self._failures.append(f"a peer: {why}")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

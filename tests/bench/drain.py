@@ -37,6 +37,7 @@ COLUMNS = (
     Column("goal, rows/s", "goal", "{:,}"),
 )
 GOAL = 12_000
+ROWS = 200_000
 RUN = "load-0"
 
 
@@ -66,8 +67,21 @@ class Meter:
         }
 
 
+class TooFewRowsError(Exception):
+    """All of them were through at the first look: there is no rate of that. The message says what to do."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(
+            f"all {rows:,} rows were through at the first look, so no rate can be told: ask for more with --rows"
+            f" ({ROWS:,} by default)"
+        )
+
+
 def timed(world: World, rows: int, standin_pid: int | None = None) -> dict[str, Any]:
-    """Rows a second from the first that is through to the last; `rows` lie in the inbox."""
+    """Rows a second from the first that is through to the last; `rows` lie in the inbox.
+
+    Raises TooFewRowsError.
+    """
 
     def through() -> int:
         if world.standin is None:
@@ -77,6 +91,8 @@ def timed(world: World, rows: int, standin_pid: int | None = None) -> dict[str, 
         return 0
 
     first = wait_until(through, 120, world.worker_logs, poll_s=0.02)
+    if first >= rows:
+        raise TooFewRowsError(rows)
     begun_s, meter = time.monotonic(), Meter(world, standin_pid)
     while (now := through()) < rows:
         meter.look()
@@ -162,7 +178,7 @@ def wandb_itself(rows: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the rows, one round")
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     rows, rounds = (given.rows // 4, 1) if given.quick else (given.rows, given.rounds)
@@ -171,7 +187,10 @@ def main() -> None:
         "online, to the stand-in": lambda: measure(rows, online=True),
         "`wandb.log` in a loop, offline": lambda: wandb_itself(rows // 4),
     }
-    figures = in_rounds(ways, rounds)
+    try:
+        figures = in_rounds(ways, rounds)
+    except TooFewRowsError as error:
+        parser.error(str(error))
     for one in figures:
         one["goal"] = None if "wandb.log" in one["title"] else GOAL
     said = f"{rows:,} rows of ten floats in each of {rounds} rounds, medians; the stand-in shares the cores."

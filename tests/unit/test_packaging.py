@@ -78,6 +78,12 @@ def test_importing_the_client_imports_no_heavy_library() -> None:
     assert not heavy & set(json.loads(ran.stdout))
 
 
+def test_neither_training_nor_the_daemon_loads_asyncio() -> None:
+    """Nothing there runs on it, and it costs 2.5 MB and 30 ms; zmq.utils.monitor would bring it along."""
+    ran = run_python("import client.sender, telemetryd.supervision.daemon, sys; print('asyncio' in sys.modules)")
+    assert (ran.returncode, ran.stdout) == (0, "False\n"), ran.stderr
+
+
 def test_the_base_is_pyzmq_and_msgspec() -> None:
     assert names(PROJECT["dependencies"]) == {"pyzmq", "msgspec"}
 
