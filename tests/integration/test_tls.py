@@ -57,7 +57,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def tls(authority: Authority) -> ssl.SSLContext:
-    """What the stand-in shows: loading another certificate into it replaces that for new connections."""
+    """What the stand-in shows."""
     return authority.server()
 
 
@@ -66,6 +66,7 @@ def standin(tls: ssl.SSLContext) -> Iterator[Standin]:
     with fixture.running(tls=tls) as server:
         assert server.url.startswith("https://")
         yield server
+        assert not server.unknown_operations()
 
 
 def train(world: World, source: str, name: str) -> Any:
@@ -138,6 +139,46 @@ def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do_and_the_rows_
     world.start_daemon()
     world.wait_settled()
     assert [row["i"] for row in standin.rows("r")] == list(range(ROWS))
+
+
+STEADY = """
+import client as wandb, os, time
+with open("m.pt", "wb") as stream:
+    stream.write(os.urandom(1_000_000))
+with wandb.init(project="p", id="r") as run:
+    step = 0
+    def log_until(name):
+        global step
+        while not os.path.exists(name):
+            run.log({"i": step})
+            step += 1
+            time.sleep(0.02)
+    log_until("changed")
+    artifact = run.log_artifact("m.pt", name="m", type="model")
+    log_until("mended")
+    artifact.wait(100)
+print(step)
+"""
+
+
+@pytest.mark.chaos
+def test_a_certificate_that_changes_amid_a_run_for_one_that_is_not_trusted_costs_nothing_once_it_is_mended(
+    world: World, standin: Standin, authority: Authority, tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    world.environment["SSL_CERT_FILE"] = str(authority.file)
+    world.start_daemon()
+    with train(world, STEADY, "work") as trainer:
+        world.wait_delivering(60)
+        Authority(tmp_path, "stranger").sign(tls)
+        standin.cut()
+        (world.folder / "work" / "changed").touch()
+        wait_until(lambda: "a certificate that this machine trusts" in trouble(world), 60, world.worker_logs, 0.1)
+        authority.sign(tls)
+        (world.folder / "work" / "mended").touch()
+        assert trainer.wait(110) == 0, f"{trainer.told()}\n{world.worker_logs()}"
+    world.wait_settled()
+    assert [row["i"] for row in standin.rows("r") if "i" in row] == list(range(int(trainer.out())))
+    assert [(a["name"], a["state"]) for a in standin.artifacts()] == [("m", "COMMITTED")]
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,19 @@ class Authority:
 
     def server(self, names: str = "IP:127.0.0.1,DNS:localhost") -> ssl.SSLContext:
         """What a server shows who is called `names` (as in subjectAltName)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.sign(context, names)
+        return context
+
+    def sign(self, context: ssl.SSLContext, names: str = "IP:127.0.0.1,DNS:localhost") -> None:
+        """Have a server show a new certificate of this authority; connections that there are go on."""
         stem = f"{self.file.stem}-{len(list(self._folder.iterdir()))}"
         key, wish, signed, more = (self._folder / f"{stem}.{end}" for end in ("key", "csr", "pem", "ext"))
         more.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
         _openssl("req", "-new", *_KEY, "-keyout", key, "-out", wish, "-subj", "/CN=server")
         signing = ("-CA", self.file, "-CAkey", self._key, "-set_serial", "2", "-days", _DAYS, "-extfile", more)
         _openssl("x509", "-req", "-in", wish, "-out", signed, *signing)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(signed, key)
-        return context
 
 
 def _openssl(*arguments: str | Path) -> None:
