@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 import os
 import re
@@ -49,5 +48,7 @@ def artifact_name(given: str) -> str:
     kept = re.sub(r"[^a-zA-Z0-9_\-.]+", "", given)
     if kept == given:
         return given
+    import base64
+
     checksum = zlib.crc32(given.encode()) & 0xFFFFFFFF
     return f"{kept}-{base64.urlsafe_b64encode(checksum.to_bytes(4, 'big')).rstrip(b'=').decode()}"

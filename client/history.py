@@ -17,7 +17,6 @@ Invariants
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import os
 import sys
@@ -39,7 +38,7 @@ from client.rich import Place as PlaceBytes
 from client.row_body import HEAD, STEP_KEY, TIME_KEY, pack_tail, row_body
 from client.steps import Steps
 from client.summary_mirror import Slot, SummaryMirror
-from client.values import RichValueError, encode_plainly, encode_row_data
+from client.values import RichValueError, encode_plainly, encode_row_data, is_dataclass
 
 _STEP_MIN, _STEP_MAX = -(1 << 63), (1 << 63) - (1 << 32)  # the steps behind it have numbers of 64 bits as well
 
@@ -262,7 +261,7 @@ class History(PlainLog):
         with self._lock:
             if len(self.slots) >= KEY_SETS_KEPT and not self._is_busy():
                 self._run_inside(self._begin_slots_anew)
-            nested = any(isinstance(value, dict) or dataclasses.is_dataclass(value) for value in data.values())
+            nested = any(isinstance(value, dict) or is_dataclass(value) for value in data.values())
             return self.slots.setdefault(keys, Slot(self.mirror.has_rule_for(keys), nested))
 
     def _begin_slots_anew(self) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from client import places
 
@@ -28,13 +29,15 @@ class KeyFileError(Exception):
     """The key file cannot be read, or is none; the message says which and what to do."""
 
 
-@dataclass(frozen=True)
-class ClientKey:
+class ClientKey(msgspec.Struct, frozen=True):
     """A client's pair and the daemon's public keys, all Z85."""
 
     public: bytes
-    secret: bytes = field(repr=False)
+    secret: bytes
     servers: tuple[bytes, ...]
+
+    def __repr__(self) -> str:  # the secret is for nobody's log
+        return f"ClientKey(public={self.public!r}, servers={self.servers!r})"
 
 
 def path(endpoint: str, environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -208,6 +208,10 @@ GIT_TIMEOUT_S = 10.0
 GIT_POLL_S = 0.1
 """How soon a git that is still busy is given up when its session ends."""
 
+FACTS_AFTER_S = 0.05
+"""How long the lookup waits before it begins, so that `init` returns first: both want the interpreter, which a thread
+keeps for 5 ms at a time."""
+
 FACTS_WAIT_S = 3.0
 """How long the end of a session waits for what is still being looked up of the process: git on a large repository."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
+
+import msgspec
 
 from client import amounts
 from client.limits import (
@@ -30,8 +31,7 @@ STOP_SIGNALS = {
 }
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """See the module's head.
 
     `ranks` is what becomes of a distributed job's values (rank_policy.py; None: the daemon's setting),
@@ -61,7 +61,7 @@ class Policy:
     on_lag: Callable[[int, float], object] | None = None
 
 
-NAMES = frozenset(field.name for field in fields(Policy))
+NAMES = frozenset(Policy.__struct_fields__)
 """What `client.Settings` takes beside wandb's names."""
 
 _ENVIRONMENT = {

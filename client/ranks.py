@@ -25,8 +25,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from client.digests import sha256
 
@@ -40,8 +41,7 @@ PARENT_RUNS = "TELEMETRYD_PARENT_RUNS"
 (Lightning's main process) hands its runs' ids on to the ranks it starts by that."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """This process's place in its job; see the module's head. `parent_runs`: ids that the launching process made."""
 
     launcher: str
@@ -54,8 +54,7 @@ class Place:
     parent_runs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Launcher:
+class Launcher(msgspec.Struct, frozen=True):
     """The process that numbered the ranks: `pid` on this machine, `identity` unlike that of any other process ever."""
 
     pid: int

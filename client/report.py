@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from client.ledger import NOTHING, Ledger
 from client.protocol.messages import Report
@@ -23,8 +23,7 @@ def media_lost_text(lost: dict[str, int]) -> str:
     return f"{sum(lost.values()):,} media values lost ({reasons}){missing}; their rows were kept"
 
 
-@dataclass(frozen=True)
-class FinishReport:
+class FinishReport(msgspec.Struct, frozen=True):
     """Rows (accepted `log` calls) of the run: offered = delivered + sum(dropped) + pending.
 
     `state`: "finished" (W&B has the run, closed), "refused" (W&B does not take it; `trouble` says why), "delivering"
@@ -36,16 +35,16 @@ class FinishReport:
 
     offered: int = 0
     delivered: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = {}
     pending: int = 0
     state: str = "disabled"
     where: str | None = None
     url: str | None = None
     trouble: str | None = None
     process: Ledger = NOTHING
-    media_lost: dict[str, int] = field(default_factory=dict)
+    media_lost: dict[str, int] = {}
     """Media values by reason that delivered rows had to go without."""
-    artifacts: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, int] = {}
 
     def __str__(self) -> str:
         if self.state == "disabled":

@@ -6,7 +6,6 @@ and `summary` are mirrors.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import threading
@@ -201,7 +200,7 @@ class Run(RunActions, RunFiles):
         folder = str(stream.folder) if stream.folder else None
         closed = stream.close(left_s() if stream.connected else 0.0)
         found = finish_report(stream.ledger, report, acked or closed, folder)
-        return dataclasses.replace(found, artifacts=self._artifact_tally())
+        return msgspec.structs.replace(found, artifacts=self._artifact_tally())
 
     def __enter__(self) -> Run:
         return self

@@ -5,11 +5,12 @@ Each call is a record of the run's stream; none waits for the daemon, except `to
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from client import alerts
 from client.alerts import AlertLevel
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from client.watching import Watching
 
 
-@dataclasses.dataclass
-class RunStatus:
+class RunStatus(msgspec.Struct):
     """How far delivery is: rows offered, rows pending, and when the daemon last said something (local time)."""
 
     sync_items_total: int = 0

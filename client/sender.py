@@ -163,6 +163,7 @@ class Sender:
         return question.answer.result
 
     def _run(self) -> None:
+        self._stopping.wait(TICK_S)  # `init` returns first: it has made segments, and wants the interpreter itself
         try:
             self._on_start()
         except Exception as error:  # noqa: BLE001 - as below

@@ -101,7 +101,7 @@ class Session:
         session = cls(hello, endpoint, home, trouble, policy or _policy_of_environment())
         # Spares now, and not on the sender's first turn: on a busy machine that may come after 50,000 rows, which would
         # go into memory that dies with the process.
-        session._supply.tend(0, time.monotonic())
+        session._supply.begin(time.monotonic())
         session._sender.start()
         use_shelves(session.blobs)
         session._watch = Watch.start(session.policy, session._figures)

@@ -6,11 +6,12 @@ is given, so that an error names it. In a trial of a sweep its agent says which 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from client import policy, setting_names
 from client.errors import UnsupportedError, UsageError
@@ -79,8 +80,7 @@ class Settings:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
 
-@dataclasses.dataclass
-class RunSettings:
+class RunSettings(msgspec.Struct):
     """Everything `init` has decided about a run. `directory` is absolute; `forwarded` are further wandb settings."""
 
     run_id: str | None = None
@@ -101,9 +101,9 @@ class RunSettings:
     quiet: bool = False
     sweep_id: str | None = None
     sweep_param_path: str | None = None
-    forwarded: dict[str, Any] = dataclasses.field(default_factory=dict)
+    forwarded: dict[str, Any] = {}
     without_effect: tuple[str, ...] = ()
-    policy: Policy = dataclasses.field(default_factory=Policy)
+    policy: Policy = msgspec.field(default_factory=Policy)
 
 
 def resolve(

@@ -59,6 +59,11 @@ def is_dataframe(value: Any) -> bool:
     return _is_a(value, "pandas", "DataFrame")
 
 
+def is_fraction(value: Any) -> bool:
+    """Whether it is a fractions.Fraction."""
+    return _is_a(value, "fractions", "Fraction")
+
+
 def is_numpy_scalar(value: Any) -> bool:
     """Whether it is a numpy scalar (numpy.float32(1))."""
     return _is_a(value, "numpy", "generic")

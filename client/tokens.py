@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from random import SystemRandom
+from collections.abc import Sequence
 
-choice = SystemRandom().choice
-"""One of a sequence, from the kernel's random numbers."""
+
+def choice(among: Sequence[str]) -> str:
+    """One of a sequence, from 64 of the kernel's random bits: none is likelier than another to speak of."""
+    return among[random_bits(64) % len(among)]
 
 
 def token_hex(size_bytes: int) -> str:
@@ -16,4 +18,4 @@ def token_hex(size_bytes: int) -> str:
 
 def random_bits(count: int) -> int:
     """A number of at most so many bits."""
-    return SystemRandom().getrandbits(count)
+    return int.from_bytes(os.urandom((count + 7) // 8), "little") & ((1 << count) - 1)

@@ -15,10 +15,8 @@ Invariants
 from __future__ import annotations
 
 import collections
-import dataclasses
 import datetime
 import enum
-import fractions
 import ipaddress
 import pathlib
 import re
@@ -92,9 +90,20 @@ def config_value(value: Any) -> Any:
     value = _config_leaf(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [config_value(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return config_value(dataclasses.asdict(value))
+    if is_dataclass(value):
+        return config_value(_as_dict(value))
     return value if type(value).__module__ == "builtins" else str(value)
+
+
+def is_dataclass(value: Any) -> bool:
+    """Whether it is an instance of one, as `dataclasses` tells it, without loading that."""
+    return hasattr(type(value), "__dataclass_fields__")
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(value)
 
 
 def _config_leaf(value: Any) -> Any:
@@ -139,7 +148,6 @@ _BY_BASE: list[tuple[type, Callable[[Any], Any]]] = [
     (types.GeneratorType, list),
     (pathlib.PurePath, str),
     (complex, _complex),
-    (fractions.Fraction, str),
     (re.Pattern, lambda value: value.pattern),
     (ipaddress._BaseAddress, str),
     (ipaddress._BaseNetwork, str),
@@ -173,6 +181,8 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
             return capture
     if tensors.is_numpy_scalar(value):
         return tensors.scalar_type(value) or tensors.scalar
+    if tensors.is_fraction(value):
+        return str
     if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):  # pydantic's own models
         return lambda model: model.model_dump()
     if callable(value):
@@ -227,8 +237,8 @@ def portable(value: Any, depth: int = 0) -> Any:
         return [portable(item, depth + 1) for item in value]
     if isinstance(value, enum.Enum):
         return portable(value.value, depth + 1)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return portable(dataclasses.asdict(value), depth + 1)
+    if is_dataclass(value):
+        return portable(_as_dict(value), depth + 1)
     return value
 
 

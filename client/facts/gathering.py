@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from client import guard
-from client.limits import FACTS_WAIT_S
+from client.limits import FACTS_AFTER_S, FACTS_WAIT_S
 from client.protocol.records import Process
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Gathering:
         self._settings = settings
         self._code = code
         self._gatherer: Gatherer | None = None
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetryd-facts", daemon=True)
 
     def start(self) -> None:
@@ -44,6 +45,7 @@ class Gathering:
 
     def finish(self) -> None:
         """Wait until the record is there, at most FACTS_WAIT_S: a repository on a slow disk is left out then."""
+        self._ending.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(FACTS_WAIT_S)
             if self._thread.is_alive() and self._gatherer is not None:
@@ -52,6 +54,7 @@ class Gathering:
 
     def _run(self) -> None:
         try:
+            self._ending.wait(FACTS_AFTER_S)
             from client.facts.gather import Gatherer
 
             self._gatherer = Gatherer(self._known, self._settings, code=self._code)

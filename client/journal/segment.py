@@ -18,11 +18,16 @@ _MADV_POPULATE_WRITE = 23
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def make_file(path: Path, size_bytes: int) -> mmap.mmap:
-    """A new file mapped into memory, its blocks reserved so that no later store can fail. Raises OSError."""
+def make_file(path: Path, size_bytes: int, head: bytes = b"") -> mmap.mmap:
+    """A new file mapped into memory, its blocks reserved so that no later store can fail. Raises OSError.
+
+    `head` is written before: through the mapping that would fault in pages, megabytes at a time where a file system
+    has large folios, and a spare may never need them.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, size_bytes)
+        os.write(descriptor, head)
         return mmap.mmap(descriptor, size_bytes)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -37,6 +42,10 @@ def populate(memory: mmap.mmap, start: int, stop: int) -> None:
     _libc.madvise(ctypes.c_void_p(address + start), ctypes.c_size_t(stop - start), _MADV_POPULATE_WRITE)
 
 
+def _head(session: bytes, size_bytes: int) -> bytes:
+    return fmt.HEADER.pack(fmt.MAGIC, fmt.EMPTY, session, 0, size_bytes)
+
+
 class Segment:
     """`size` bytes of journal; `path` None: in memory only."""
 
@@ -49,14 +58,15 @@ class Segment:
         self.saved = False
         self.first = 0
         self.populated = fmt.HEADER_BYTES if path else self.size
-        fmt.HEADER.pack_into(memory, 0, fmt.MAGIC, fmt.EMPTY, session, 0, self.size)
+        if path is None:
+            memory[: fmt.HEADER_BYTES] = _head(session, self.size)
         self.words = memoryview(memory)[: fmt.HEADER_BYTES].cast("Q")
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(memory)) if path else 0
 
     @classmethod
     def in_file(cls, path: Path, size_bytes: int, session: bytes) -> Segment:
         """A new file of `size_bytes`, its blocks reserved so that no later store can fail. Raises OSError."""
-        return cls(make_file(path, size_bytes), session, path)
+        return cls(make_file(path, size_bytes, _head(session, size_bytes)), session, path)
 
     @classmethod
     def in_memory(cls, size_bytes: int, session: bytes) -> Segment:

@@ -35,7 +35,13 @@ class Supply:
         self._look_at_s = 0.0
         self.disk_trouble = disk_trouble
 
-    def tend(self, acked: int, now_s: float) -> None:
+    def begin(self, now_s: float) -> None:
+        """Make what is missing, for `init`, which does not wait for pages that are not written to at once: the next
+        `tend` faults them in. Never raises."""
+        self.tend(0, now_s, ahead=False)
+        self._writer.wanted.set()
+
+    def tend(self, acked: int, now_s: float, *, ahead: bool = True) -> None:
         """Recycle what is acked, make what is missing, fault in pages ahead. Never raises."""
         writer = self._writer
         for segment in writer.release_acked(acked):
@@ -70,8 +76,9 @@ class Supply:
             self._retry_at_s = now_s + DISK_RETRY_S
             self._look_at_s = now_s
             guard.swallow("journal.disk", error)
-        for segment in (writer.current, *list(writer.spares)[:1]):  # further ahead it would only be memory
-            segment.populate(segment.committed[1])
+        if ahead:
+            for segment in (writer.current, *list(writer.spares)[:1]):  # further ahead it would only be memory
+                segment.populate(segment.committed[1])
 
     def _look_for_home(self) -> None:
         """Notice that the folder was removed: its files are memory only from now on."""

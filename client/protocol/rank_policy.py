@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 MAIN, AGGREGATE, ALL = "main", "aggregate", "all"
 NAMES = (MAIN, AGGREGATE, ALL)
@@ -21,13 +22,15 @@ _KNOWN_KEYS_MAX = 10_000
 """Keys whose policy is remembered; a run with more is looked up again and again, only slower."""
 
 
-@dataclass
-class RankPolicy:
+class RankPolicy(msgspec.Struct, eq=False):
     """A parsed policy. `joins`: rows of several ranks have to be brought together by step."""
 
     default: str = MAIN
     patterns: tuple[tuple[str, str], ...] = ()
-    _known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, str] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RankPolicy) and self.text() == other.text()
 
     @property
     def joins(self) -> bool:
