@@ -52,6 +52,7 @@ typedef struct {
     PyObject *rest;
     PyTypeObject *type; /* of the values that `view` reads, or NULL */
     PyObject *is_neg;   /* its method */
+    PyCFunction ask_neg; /* what that method calls, or NULL where it is called in another way */
     int (*view)(void *object, Tensor *out);
 } Scalars;
 
@@ -94,7 +95,7 @@ static PyObject *read_number(Scalars *self, PyObject *value) {
 
 /* Whether what is in memory is the value: not of the imaginary part of a conjugate, which torch negates when it is read. */
 static int is_as_stored(Scalars *self, PyObject *value) {
-    PyObject *negated = PyObject_CallOneArg(self->is_neg, value);
+    PyObject *negated = self->ask_neg != NULL ? self->ask_neg(value, NULL) : PyObject_CallOneArg(self->is_neg, value);
     if (negated == NULL) PyErr_Clear();
     Py_XDECREF(negated);
     return negated == Py_False;
@@ -106,6 +107,14 @@ static PyObject *scalars_call(Scalars *self, PyObject *const *args, size_t nargs
         if (number != NULL) return number;
     }
     return PyObject_Vectorcall(self->rest, args, nargsf, kwnames);
+}
+
+/* The C function behind a method without arguments, as the interpreter calls it; NULL where the method is no such. */
+static PyCFunction function_of(PyObject *method, PyTypeObject *type) {
+    if (!Py_IS_TYPE(method, &PyMethodDescr_Type)) return NULL;
+    PyMethodDescrObject *descriptor = (PyMethodDescrObject *)method;
+    if (descriptor->d_method->ml_flags != METH_NOARGS || !PyType_IsSubtype(type, descriptor->d_common.d_type)) return NULL;
+    return descriptor->d_method->ml_meth;
 }
 
 static PyObject *scalars_know(Scalars *self, PyObject *type) {
@@ -127,6 +136,7 @@ static PyObject *scalars_know(Scalars *self, PyObject *type) {
     PyObject *is_neg = PyObject_GetAttr(type, str_is_neg);
     if (is_neg == NULL) return NULL;
     self->view = table->view;
+    self->ask_neg = function_of(is_neg, (PyTypeObject *)type);
     Py_XSETREF(self->is_neg, is_neg);
     Py_XSETREF(self->type, (PyTypeObject *)Py_NewRef(type));
     Py_RETURN_TRUE;

@@ -176,11 +176,14 @@ def _capture_for(value: Any) -> Callable[[Any], Any]:
         return _tensor_form
     if tensors.is_array(value):
         return _array_form
+    is_numpy = tensors.is_numpy_scalar(value)
+    if is_numpy and (kind := tensors.scalar_type(value)) is not None:
+        return kind  # before its bases: numpy.float64 is a float, which `float` makes plain twice as fast as its method
     for base, capture in _BY_BASE:
         if isinstance(value, base):
             return capture
-    if tensors.is_numpy_scalar(value):
-        return tensors.scalar_type(value) or tensors.scalar
+    if is_numpy:
+        return tensors.scalar
     if tensors.is_fraction(value):
         return str
     if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):  # pydantic's own models
