@@ -41,7 +41,7 @@ static const char TIME_KEY[] = "\xa1n\xd3";
 #define HEAD_BYTES (sizeof(HEAD) - 1)
 #define NUMBER_BYTES (sizeof(STEP_KEY) - 1 + 8)
 
-static PyObject *str_body, *str_extra, *str_rich, *str_log_any, *str_log_encoded;
+static PyObject *str_body, *str_extra, *str_rich, *str_encode_rich, *str_log_any, *str_log_encoded;
 static uint32_t crc_table[8][256];
 
 static void fill_crc_table(void) {
@@ -258,18 +258,24 @@ static int log_plainly(PlainLog *self, PyObject *data, PyObject **left) {
     PyObject *slot = find_slot(self, data);
     if (slot == NULL) return PyErr_Occurred() ? -1 : 0;
     PyObject *rich = PyObject_GetAttr(slot, str_rich); /* a slot descriptor: no Python code */
-    if (rich == NULL || rich == Py_True) {
-        Py_XDECREF(rich);
+    if (rich == NULL) {
         Py_DECREF(slot);
-        return rich == NULL ? -1 : 0;
+        return -1;
     }
+    int is_rich = rich == Py_True, done = -1;
     Py_DECREF(rich);
-    int done = -1;
-    PyObject *encoded = PyObject_CallOneArg(self->encode, data); /* runs code of the values' owners */
+    PyObject *encoded; /* runs code of the values' owners, either way */
+    if (is_rich) {
+        encoded = PyObject_CallMethodObjArgs((PyObject *)self, str_encode_rich, data, Py_None, slot, NULL);
+    } else {
+        encoded = PyObject_CallOneArg(self->encode, data);
+    }
     if (encoded != NULL) {
         done = PyBytes_CheckExact(encoded) ? put_row(self, slot, encoded) : 0;
         if (done == 0) *left = Py_NewRef(encoded);
         Py_DECREF(encoded);
+    } else if (is_rich) {
+        /* it has its own ways out: a second try would journal its bytes again */
     } else if (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ||
                PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(self->rich)) {
         PyErr_Clear();
@@ -413,6 +419,7 @@ PyMODINIT_FUNC PyInit__fastlog(void) {
     if ((str_body = PyUnicode_InternFromString("body")) == NULL) return NULL;
     if ((str_extra = PyUnicode_InternFromString("extra")) == NULL) return NULL;
     if ((str_rich = PyUnicode_InternFromString("rich")) == NULL) return NULL;
+    if ((str_encode_rich = PyUnicode_InternFromString("_encode_rich")) == NULL) return NULL;
     if ((str_log_any = PyUnicode_InternFromString("log_any")) == NULL) return NULL;
     if ((str_log_encoded = PyUnicode_InternFromString("log_encoded")) == NULL) return NULL;
     if (PyType_Ready(&CounterType) < 0 || PyType_Ready(&TailType) < 0 || PyType_Ready(&PlainLogType) < 0) return NULL;

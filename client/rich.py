@@ -15,7 +15,7 @@ import msgspec
 from client import tensors, values
 from client.limits import INLINE_BYTES
 from client.media import arrays, bare
-from client.media.base import BatchableMedia, WBValue
+from client.media.base import BatchableMedia, Part, WBValue
 from client.payload import Payload
 from client.protocol.records import EXT_BLOB, EXT_MEDIA
 
@@ -76,15 +76,22 @@ class _Hook:
             if not isinstance(value, WBValue):
                 return values.hook(value)
         self.met = True
-        kind, args = self._wire(value)
-        args = {name: argument for name, argument in args.items() if argument is not None}
-        return _Ext(EXT_MEDIA, self.encode([kind, args] if self._at is None else [kind, args, self._at]))
-
-    def _wire(self, value: WBValue) -> tuple[str, dict[str, Any]]:
         known = self._wired.get(id(value))
         if known is None:
             known = self._wired[id(value)] = (value, value._wire())
-        return known[1]
+        return self._media(*known[1])
+
+    def _media(self, kind: str, args: dict[str, Any]) -> _Ext:
+        packed = {}
+        for name, argument in args.items():
+            # Parts and bytes would come back by the encoder's hook: here it is without that way round.
+            if type(argument) is Part:
+                packed[name] = self._media(argument._kind, argument._args)
+            elif type(argument) is Payload:
+                packed[name] = self._payload(argument)
+            elif argument is not None:
+                packed[name] = argument
+        return _Ext(EXT_MEDIA, self.encode([kind, packed] if self._at is None else [kind, packed, self._at]))
 
     def _payload(self, payload: Payload) -> Any:
         if payload.size <= INLINE_BYTES:
@@ -103,7 +110,10 @@ def _check_places(data: Any) -> None:
     """wandb stores media as values of dicts and as lists of nothing else. Raises TypeError elsewhere."""
     if isinstance(data, dict):
         for value in data.values():
-            _check_places(value)
+            if isinstance(value, WBValue):
+                value._check_run()
+            elif isinstance(value, (dict, list, tuple)):
+                _check_places(value)
     elif isinstance(data, WBValue):
         data._check_run()
     elif isinstance(data, (list, tuple)):
