@@ -182,16 +182,21 @@ class Runs:
         return {"__typename": "NotifyScriptableRunAlertPayload", "success": True}
 
     def rewind(self, arguments: Node) -> Node:
-        """RewindRun: forget the history after a step."""
+        """RewindRun: the history after a step leaves the run, and is kept apart; there must be such a step."""
         given = arguments["input"]
         key = self.key(given.get("entityName"), given.get("projectName"), given["runName"])
         doc = self.store.get("run", key)
         if doc is None:
             raise GraphQLError(f"run {key} not found", 404)
-        for at, text in self.store.lines(key, HISTORY):
-            if json.loads(text).get(given["metricName"], 0) > given["metricValue"]:
-                self.store.drop_lines(key, HISTORY, at)
-                break
+        lines = [(at, json.loads(text)) for at, text in self.store.lines(key, HISTORY)]
+        if not any(row.get(given["metricName"], -1) >= given["metricValue"] for _, row in lines):
+            raise GraphQLError(f"run {key} has no {given['metricName']} {given['metricValue']}", 400)
+        beyond = [at for at, row in lines if row.get(given["metricName"], 0) > given["metricValue"]]
+        doc.setdefault("archived", []).append([row for at, row in lines if beyond and at >= beyond[0]])
+        doc.update(heartbeat_at=time.time(), resumes=doc["resumes"] + 1, state="running", exit_code=None)
+        self.save(doc)
+        if beyond:
+            self.store.drop_lines(key, HISTORY, beyond[0])
         return {"__typename": "RewindRunPayload", "rewoundRun": self.node(doc)}
 
     # the graph
