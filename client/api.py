@@ -28,6 +28,7 @@ from client.limits import CONFIG_IN_HELLO_BYTES, EXIT_TIMEOUT_S
 from client.policy import Policy
 from client.preinit import PreInitObject, before_init
 from client.protocol.messages import Hello, RunSpec
+from client.protocol.records import Rewind
 from client.ranks import Place
 from client.report import FinishReport
 from client.run import Run
@@ -99,9 +100,10 @@ def init(
 ) -> Run:
     """Start a run, as `wandb.init`, and make it `client.run`. Returns at once, with or without a daemon.
 
-    Arguments are wandb's. Not supported yet, and refused with an UnsupportedError: `resume_from`, `fork_from`,
-    `sync_tensorboard`, `monitor_gym`, `mode="shared"`. Without effect: `force` (the daemon holds the key) and, as in
-    wandb, `allow_val_change` and `anonymous`. A single str as `tags` is one tag.
+    Arguments are wandb's. Not supported yet, and refused with an UnsupportedError: `fork_from`, `sync_tensorboard`,
+    `monitor_gym`, `mode="shared"`. Without effect: `force` (the daemon holds the key) and, as in wandb,
+    `allow_val_change` and `anonymous`. A single str as `tags` is one tag. With `resume_from` the first row has the step
+    behind the one it names; where the run cannot be rewound, what was logged before stays and such rows are late.
 
     Raises UsageError (and its kinds ConfigError, SettingError, UnsupportedError) for wrong arguments, TypeError for a
     config that is none; Error for resume="must" while another run is active.
@@ -215,7 +217,7 @@ def _start(resolved: RunSettings, given: dict[str, Any], swept: dict[str, Any]) 
         job_type=resolved.job_type,
         config=plain_config,
         mode=resolved.mode,
-        resume=resolved.resume,
+        resume="allow" if resolved.rewind_to is not None else resolved.resume,
         directory=resolved.directory,
         save_code=resolved.save_code,
         settings=resolved.forwarded,
@@ -238,6 +240,8 @@ def _start(resolved: RunSettings, given: dict[str, Any], swept: dict[str, Any]) 
     stream = open_stream(hello, resolved.policy)
     if here is not None:
         stream.record(job.record(here, hello, resolved.policy))
+    if resolved.rewind_to is not None:
+        stream.record(Rewind(resolved.rewind_to, hello.start_time_ns))
     if isinstance(stream, Session) and not hello.rank:  # of a job's ranks, the main one is recorded
         stream.capture_console(resolved.console)
     run = Run(spec, stream, resolved, _ended(resume_file))

@@ -81,8 +81,12 @@ class History(PlainLog):
         start_time_ns: int,
         place: PlaceBytes | None = None,
         tail: Tail | None = None,
+        rewind_to: int | None = None,
     ) -> None:
-        super().__init__(Steps(), tail, encode_plainly, RichValueError)
+        """`rewind_to`: the step that the caller goes back to; the first row has the next."""
+        steps = Steps() if rewind_to is None else Steps(rewind_to + 1, given=True)
+        super().__init__(steps, tail, encode_plainly, RichValueError)
+        self.plain = steps.is_plain
         self.mirror = SummaryMirror(start_time_ns)
         self.rows_after_fork = 0
         self._run_id = run_id

@@ -34,7 +34,9 @@ class RunIdentity(RunArtifacts):
         self._report: FinishReport | None = None
         self._dir: str | None = None
         self._forked = False
-        self._history = History(spec.run_id, stream.append, self._start_time_ns, stream.place, stream.tail)
+        self._history = History(
+            spec.run_id, stream.append, self._start_time_ns, stream.place, stream.tail, settings.rewind_to
+        )
 
     # What it is called
 

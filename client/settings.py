@@ -16,6 +16,7 @@ import msgspec
 from client import policy, setting_names
 from client.errors import UnsupportedError, UsageError
 from client.policy import Policy
+from client.run_moment import RunMoment, parse_moment
 from client.term import termwarn
 
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
@@ -103,6 +104,8 @@ class RunSettings(msgspec.Struct):
     sweep_param_path: str | None = None
     forwarded: dict[str, Any] = {}
     without_effect: tuple[str, ...] = ()
+    rewind_to: int | None = None
+    """The step that `resume_from` names; `run_id` is the run that it names."""
     policy: Policy = msgspec.field(default_factory=Policy)
 
 
@@ -124,8 +127,9 @@ def resolve(
         own = _without_run_path(own)
     values = {**outside, **{name: value for name, value in own.items() if value is not None}}
     _refuse_unsupported(values)
+    moment = checked_moment(values.get("resume_from"), values.get("run_id"))
     return RunSettings(
-        run_id=checked_run_id(values.get("run_id")),
+        run_id=moment.run if moment is not None else checked_run_id(values.get("run_id")),
         project=checked_project(values.get("project")),
         entity=_text("entity", values.get("entity")),
         name=_text("name", values.get("run_name")),
@@ -146,6 +150,7 @@ def resolve(
         forwarded=_forwarded(values),
         without_effect=tuple(sorted(setting_names.WITHOUT_EFFECT & explicit.keys())),
         policy=_policy(explicit, environ),
+        rewind_to=moment.step if moment is not None else None,
     )
 
 
@@ -211,6 +216,21 @@ def checked_run_id(value: Any) -> str | None:
     if len(text) > NAME_MAX_CHARACTERS:
         raise UsageError(f"Run ID cannot be longer than {NAME_MAX_CHARACTERS} characters; it has {len(text)}")
     return text
+
+
+def checked_moment(value: Any, run_id: Any = None) -> RunMoment | None:
+    """What `resume_from` says. Raises SettingError as wandb, also where `run_id` is another run."""
+    text = _text("resume_from", value)
+    if not text:
+        return None
+    try:
+        moment = parse_moment(text)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    checked_run_id(moment.run)
+    if run_id is not None and run_id != moment.run:
+        raise SettingError("Both `run_id` and `resume_from` have been specified with different ids.")
+    return moment
 
 
 def checked_sweep_id(value: Any) -> str | None:
@@ -297,6 +317,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "project": checked_project,
     "reinit": checked_reinit,
     "resume": checked_resume,
+    "resume_from": checked_moment,
     "run_id": checked_run_id,
     "run_tags": checked_tags,
     "sweep_id": checked_sweep_id,
@@ -332,11 +353,6 @@ def _refuse_unsupported(values: Mapping[str, Any]) -> None:
         )
     if values.get("fork_from"):
         raise UnsupportedError("fork_from is not supported: start a new run, or continue one with id= and resume=")
-    if values.get("resume_from"):
-        raise UnsupportedError(
-            "resume_from is not supported: continue the run with id= and resume=, and give log its step=; what was"
-            " logged before stays, and steps given again are kept behind the last row, with their own step in late_step"
-        )
 
 
 def _text(name: str, value: Any) -> str | None:

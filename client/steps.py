@@ -35,10 +35,11 @@ class Steps(Counter):
 
     __slots__ = ("explicit", "open")
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, *, given: bool = False) -> None:
+        """`given`: the caller has named `start`."""
         self.next = start
         self.open: tuple[str, ...] | None = None
-        self.explicit = False
+        self.explicit = given
 
     @property
     def is_plain(self) -> bool:

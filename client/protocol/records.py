@@ -199,6 +199,16 @@ class Rank(Record, tag="rk"):
     series_max: int | None = None
 
 
+class Rewind(Record, tag="rwd"):
+    """The run goes back to `step`: what it logged beyond that is to leave its history (since 1.2).
+
+    Before the session's rows; behind its Rank where there is one. `start_ns` is when the process began the run.
+    """
+
+    step: int
+    start_ns: int
+
+
 class Clock(Record, tag="clk"):
     """How the session's clock stood to the daemon's (since 1.2): `offset_ns` is the daemon's minus the session's, right
     within half of `delay_ns`, the time that the question and its answer took on the way."""
@@ -348,6 +358,7 @@ AnyRecord = (
     | Arrived
     | Losses
     | Rank
+    | Rewind
     | Clock
     | Gone
     | Blob

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,14 +168,17 @@ def _output(record: Any) -> Output:
     return Output("stderr" if raw.output_type == raw.STDERR else "stdout", raw.line, raw.timestamp.ToNanoseconds())
 
 
-def carried_from(folders: Iterable[Folder], alive: Callable[[], None] = lambda: None) -> Carried:
+def carried_from(folders: Sequence[Folder], alive: Callable[[], None] = lambda: None, archived: int = 0) -> Carried:
     """Read a run's files in the order they were made. A file that is gone counts as empty. `alive` is called now and
-    then: ten million rows take minutes."""
+    then: ten million rows take minutes. The rows of the first `archived` folders have left the history: neither they
+    nor what the summary said of them count."""
     carried = Carried()
     saved: dict[str, Saved] = {}
     summaries = _Summaries(carried)
     count = 0
-    for folder in folders:
+    for number, folder in enumerate(folders):
+        if number == archived:
+            _forget_rows(carried, summaries)
         for record in wandb_file.RecordReader(folder.file).read():
             count += 1
             if count % CARRIED_BEAT_RECORDS == 0:
@@ -189,6 +192,8 @@ def carried_from(folders: Iterable[Folder], alive: Callable[[], None] = lambda: 
             else:
                 _fold_other(wandb_file.parsed(record), folder, carried, saved)
     summaries.fold()
+    if archived and archived == len(folders):
+        _forget_rows(carried, summaries)
     carried.saved = list(saved.values())
     internal = carried.config.pop(_INTERNAL, None)
     if isinstance(internal, dict):
@@ -196,6 +201,13 @@ def carried_from(folders: Iterable[Folder], alive: Callable[[], None] = lambda: 
     carried.pins = list(internal.get("pinned_keys") or []) if isinstance(internal, dict) else []
     carried.summary.pop(_INTERNAL, None)
     return carried
+
+
+def _forget_rows(carried: Carried, summaries: _Summaries) -> None:
+    summaries.fold()
+    carried.rows = 0
+    for what in (carried.steps, carried.step_values, carried.summary):
+        what.clear()
 
 
 def _fold_other(record: Any, folder: Folder, into: Carried, saved: dict[str, Saved]) -> None:

@@ -76,6 +76,10 @@ class LossSeen(_Frame, tag="loss"):
     value: float
 
 
+REWIND = "rewind"
+"""The reason of the Trouble with which a worker ends because the next one is to rewind the run: nothing has failed."""
+
+
 class Trouble(_Frame, tag="trouble"):
     """Delivery does not go on by itself. `permanent` False: the worker tries again; True: somebody must act."""
 
@@ -86,6 +90,13 @@ class Trouble(_Frame, tag="trouble"):
 
 class Recovered(_Frame, tag="recovered"):
     """The trouble reported before is over."""
+
+
+class Notice(_Frame, tag="notice"):
+    """Something that a person should hear of, and that costs no delivery; `kind` is an event's."""
+
+    kind: str
+    message: str
 
 
 class StopRequested(_Frame, tag="stop_requested"):
@@ -136,7 +147,9 @@ class Stop(_Frame, tag="stop"):
     within_s: float
 
 
-Report = Started | Progress | Sampled | LossSeen | Trouble | Recovered | StopRequested | ArtifactState | Finished
+Report = (
+    Started | Progress | Sampled | LossSeen | Notice | Trouble | Recovered | StopRequested | ArtifactState | Finished
+)
 Order = Wake | Finish | Samples | Stop
 
 _encoder = msgspec.msgpack.Encoder()

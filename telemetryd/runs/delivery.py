@@ -59,7 +59,7 @@ from telemetryd.runs.limits import (
 from telemetryd.runs.loss_watch import LossWatch
 from telemetryd.runs.media.blobs import BlobStore
 from telemetryd.runs.media.builder import blob_refs, is_rich
-from telemetryd.runs.ranks import Call, Ranks
+from telemetryd.runs.ranks import JOINED, Call, Ranks
 from telemetryd.runs.rows import FinishedRow, Late, RowAssembly
 from telemetryd.runs.sink import LABEL, Existing, Position, Sink, sample_key
 
@@ -288,6 +288,11 @@ class Delivery:
         for row in self.rows.finish():
             self._write(row)
         self.checkpoint()
+
+    def rewind(self, step: int) -> None:
+        """W&B has the run without what it logged from `step` on; to be called where the run was ended (`end`)."""
+        self.rows.rewind(step, JOINED)
+        self.ranks.rewind(step)
 
     def flush(self) -> None:
         """Rows have waited for other ranks too long by the clock: write them after the last batch taken."""

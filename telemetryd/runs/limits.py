@@ -195,6 +195,9 @@ RANK_ROUNDS_MAX = 8
 ROUND_JOIN_MAX_S = 600.0
 """Ranks that begin within this time of each other can belong to one start: a large job's nodes come up over minutes."""
 
+REWIND_TRIES_MAX = 5
+"""How often wandb is asked to rewind a run, a worker each, before its rows go on as late ones."""
+
 ENDED_MEMBERS_MAX = 1024
 """Ended sessions of ranks that are remembered, should one of them prove to live."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +30,25 @@ class Folder(msgspec.Struct):
     put_back: bool = False
 
 
+class Rewind(msgspec.Struct):
+    """The newest time that a training went back to `step` (rewinds.py), asked by `sessions`, the first of which began
+    at `start_ns`. `cursor` is the last batch before it and `snapshot` the state there. `tries`: how often wandb was
+    asked. `told`: the daemon was told why it is refused."""
+
+    step: int
+    start_ns: int
+    cursor: int = 0
+    snapshot: bytes = b""
+    state: Literal["asked", "done", "refused"] = "asked"
+    reason: str = ""
+    sessions: list[str] = []
+    ranks: list[int] = []
+    world: int = 0
+    restart: int = 0
+    tries: int = 0
+    told: bool = False
+
+
 class Notes(msgspec.Struct):
     """The notes of one run.
 
@@ -37,6 +57,8 @@ class Notes(msgspec.Struct):
     begun online: from then on it is resumed. `vain` counts workers in a row that brought W&B no row further. `ranks` is
     the daemon's policy for ranks that the run began with, and `flushes` are batches after which rows that waited for
     other ranks were written because a clock said so.
+    The rows of the first `archived` folders have left the history: the run was rewound after them, to or before the
+    last of them.
     """
 
     created_ns: int
@@ -47,6 +69,13 @@ class Notes(msgspec.Struct):
     vain: int = 0
     ranks: str = "main"
     flushes: list[int] = []
+    rewind: Rewind | None = None
+    archived: int = 0
+
+    @property
+    def history(self) -> list[Folder]:
+        """The folders whose rows are the run's history."""
+        return self.folders[self.archived :]
 
 
 class Notebook:
@@ -77,6 +106,13 @@ class Notebook:
         """Note a folder before the first row goes into it."""
         self.notes.folders.append(folder)
         self.save()
+
+    def archive(self, rewind: Rewind) -> None:
+        """The run was rewound: none of the folders so far has rows of its history. Saved with the next folder."""
+        rewind.state = "done"
+        self.notes.archived = len(self.notes.folders)
+        for folder in self.notes.folders:
+            folder.put_back = True
 
     def add_end(self, batch: int) -> None:
         """Note that the run ends after `batch` before its last rows are written."""

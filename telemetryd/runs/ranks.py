@@ -284,6 +284,11 @@ class Ranks:
             calls += self._take()
         return calls
 
+    def rewind(self, step: int) -> None:
+        """The run goes on at `step`. To be called when nothing waits (`finish`)."""
+        self._join.next_step = self._members.top = step
+        self._waiting = None
+
     def end(self, session: str) -> list[Call]:
         """A session logs no more."""
         member = self._members.end(session)

@@ -78,6 +78,8 @@ class RowAssembly:
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _held: list[Pending] = field(default_factory=list)
     _held_bytes: int = 0
+    _before: set[str] = field(default_factory=set)
+    """Sessions from before a rewind: what still comes of them is late, whatever its step."""
 
     @property
     def waiting(self) -> int:
@@ -101,8 +103,17 @@ class RowAssembly:
         """W&B has every step below `step` already (a resumed run)."""
         self.next_step = max(self.next_step, step)
 
+    def rewind(self, step: int, keep: str = "") -> None:
+        """The run goes on at `step`, and has none from there on any more. To be called when nothing waits. What comes
+        later of the sessions so far is late; `keep` is one that is not a process's own."""
+        self.next_step = step
+        self._before |= self._sessions.keys() - {keep}
+        self._sessions.clear()
+
     def add(self, session_id: str, row: Row, body: bytes | memoryview) -> list[FinishedRow]:
         """Take one `log` call, decoded and as it came. Returns the rows that are finished by it, in order."""
+        if session_id in self._before:
+            return self._take_late(Pending.of(session_id, row, body))
         session = self._sessions.get(session_id)
         if session is None:
             finished = self._close_all()
@@ -257,6 +268,7 @@ class RowAssembly:
                 for name, session in self._sessions.items()
             ],
             "held": [(row.session, row.bodies) for row in self._held],
+            "before": sorted(self._before),
         }
         return msgspec.msgpack.encode(state)
 
@@ -285,6 +297,7 @@ class RowAssembly:
             assembly._sessions[name] = _Session(base, counter, opened)
         assembly._held = [rebuild(name, bodies) for name, bodies in state.held]
         assembly._held_bytes = sum(row.size_bytes for row in assembly._held)
+        assembly._before = set(state.before)
         return assembly
 
 
@@ -296,3 +309,4 @@ class _Snapshot(msgspec.Struct):
     finished_calls: int
     sessions: list[tuple[str, int, int, list[bytes]]]
     held: list[tuple[str, list[bytes]]]
+    before: list[str] = []

@@ -22,10 +22,18 @@ from typing import Any
 from client.protocol.messages import RunSpec
 from client.protocol.records import Alert, Attributes, Config, Metric, Output, Pins, Process, Saved, Summary
 from telemetryd.errors import ApiKeyError
-from telemetryd.runs import predecessor, process_facts, saved_files, wandb_private, wandb_settings, wandb_tables
+from telemetryd.runs import (
+    predecessor,
+    process_facts,
+    rewinds,
+    saved_files,
+    wandb_private,
+    wandb_settings,
+    wandb_tables,
+)
 from telemetryd.runs.alerts import AlertTimes
 from telemetryd.runs.carried import Carried, StepValues, carried_from, step_of_row
-from telemetryd.runs.control import Started, Trouble
+from telemetryd.runs.control import REWIND, Started, Trouble
 from telemetryd.runs.errors import RowRefusedError, ServerError, SinkError, SinkPermanentError
 from telemetryd.runs.limits import (
     FAST_BATCH_ROWS,
@@ -38,7 +46,7 @@ from telemetryd.runs.limits import (
 from telemetryd.runs.media.builder import MediaBuilder, is_rich
 from telemetryd.runs.media.carry import carry_media
 from telemetryd.runs.media.errors import FILE_MISSING, REFUSED, MediaLostError
-from telemetryd.runs.notes import Folder, Notebook
+from telemetryd.runs.notes import Folder, Notebook, Rewind
 from telemetryd.runs.online import DEFAULT_PROJECT, Approach, Upload, approach, core_log_of
 from telemetryd.runs.process_facts import ProcessFacts
 from telemetryd.runs.put_back import put_back_earlier
@@ -137,7 +145,8 @@ class WandbSink:
         """Start or resume the run. Raises SinkError."""
         folders = list(self._notebook.notes.folders)
         mode = "online" if self._approach.online else "offline"
-        self._carried = carried_from(folders, self._alive)
+        rewind = self._rewind()
+        self._carried = carried_from(folders, self._alive, len(folders) if rewind else self._notebook.notes.archived)
         self._step_values = StepValues(self._carried)
         self._check_strangers(folders)
         if mode == "online" and not self._notebook.notes.begun:
@@ -146,13 +155,15 @@ class WandbSink:
         process = self._facts.first() if self._facts is not None else None
         if process is not None:
             self._spec.metadata = {**self._spec.metadata, **process.facts}
-        self._run = self._init(mode)
+        self._run = self._init(mode, rewind)
         run = self._run
         self._starting_step = int(run.starting_step or 0)
-        self._upload = self._watch_upload()
+        self._upload = self._watch_upload(rewind)
         base = self._upload.base if self._upload is not None else 0
         folder = Folder(str(Path(run.dir).parent), str(run.settings.sync_file), mode, self._starting_step, base)
         self._tally = Tally(folder.file)
+        if rewind is not None:
+            self._notebook.archive(rewind)
         self._notebook.add_folder(folder)
         self._cores = predecessor.cores_of(os.getpid())
         self._open_private_doors()
@@ -170,6 +181,32 @@ class WandbSink:
             core_pid=self._cores[0] if self._cores else None,
         )
 
+    def _rewind(self) -> Rewind | None:
+        """What the run is to be rewound to now. Notes where it cannot be, or that it is tried."""
+        rewind = self._notebook.notes.rewind
+        if rewind is None or rewind.state != "asked":
+            return None
+        why = rewinds.hindrance(rewind, self._approach)
+        if why is not None:
+            rewinds.refuse(self._notebook, rewind, why)
+            return None
+        rewind.tries += 1
+        self._notebook.save()
+        return rewind
+
+    def _not_rewound(self, rewind: Rewind, error: Exception) -> SinkError:
+        """wandb could not: the server is gone, or does not want to."""
+        name = RunName(self._spec.entity, self._spec.project or DEFAULT_PROJECT, self._spec.run_id)
+        try:
+            if self._approach.server is not None:
+                self._approach.server.run(name)
+        except ServerError as silence:
+            rewind.tries -= 1
+            self._notebook.save()
+            return SinkError("unreachable", f"{silence}; rows are kept")
+        rewinds.refuse(self._notebook, rewind, str(error))
+        return SinkError(REWIND, f"{rewinds.refusal(rewind)}; the worker begins again")
+
     def _check_strangers(self, folders: list[Folder]) -> None:
         """A run that was offline here until now, and has rows of another origin on the server: nobody can say which of
         its steps are taken. Rows that `wandb sync` brought from these files are no strangers."""
@@ -180,7 +217,7 @@ class WandbSink:
             message = f"run {self._spec.run_id} has rows in W&B that are not from here, and rows here that it lacks"
             raise SinkPermanentError("strangers", f"{message} ({folders[0].path}): delete it there")
 
-    def _watch_upload(self) -> Upload | None:
+    def _watch_upload(self, rewind: Rewind | None) -> Upload | None:
         """Nothing may have come to the server since it was asked: a killed worker's last request may still be on its
         way, and wandb-core must begin behind it."""
         server, before = self._approach.server, self._approach.facts
@@ -193,20 +230,30 @@ class WandbSink:
         except ServerError as error:
             raise SinkError("unreachable", f"{error}; rows are kept") from error
         lines = now.lines if now is not None else 0
-        if lines != (before.lines if before is not None else 0):
-            raise SinkError("moving", "rows of this run still come to W&B from elsewhere; the worker begins again")
         last_step = now.last_step if now is not None else None
-        if lines and last_step is not None and self._notebook.notes.folders and self._starting_step != last_step + 1:
+        moving = lines != (before.lines if before is not None else 0)
+        if rewind is not None:
+            moving = last_step is not None and last_step > rewind.step
+        if moving:
+            raise SinkError("moving", "rows of this run still come to W&B from elsewhere; the worker begins again")
+        if (
+            rewind is None
+            and lines
+            and last_step is not None
+            and self._notebook.notes.folders
+            and self._starting_step != last_step + 1
+        ):
             message = f"wandb would go on at step {self._starting_step}, and W&B's last row has step {last_step}"
             raise SinkError("starting_step", f"{message}; the worker begins again")
         try:
-            put_back_earlier(server, name, self._notebook.notes.folders, lines)
+            if rewind is None:
+                put_back_earlier(server, name, self._notebook.notes.folders, lines)
         except ServerError as error:
             raise SinkError("unreachable", f"{error}; rows are kept") from error
         file = Path(str(self._run.settings.sync_file))
         return Upload(server, name, lines, core_log_of(self._run), self._notebook, file)
 
-    def _init(self, mode: str) -> Any:
+    def _init(self, mode: str, rewind: Rewind | None) -> Any:
         import wandb
 
         try:
@@ -221,6 +268,10 @@ class WandbSink:
             arguments["resume"] = None  # there is nobody to resume from; the earlier files are read instead
         elif self._approach.may_resume or self._notebook.notes.folders:
             arguments["resume"] = "allow"  # the rule was checked, or a worker before this one has begun the run
+        facts = self._approach.facts
+        if rewind is not None and not (rewind.tries > 1 and facts and (facts.last_step or 0) <= rewind.step):
+            # else a worker before this one has rewound it, and could not note so
+            arguments |= {"resume": None, "resume_from": f"{self._spec.run_id}?_step={rewind.step}"}
         settings = arguments.pop("settings") | (self._endpoint.settings if self._endpoint is not None else {})
         if self._upload_limit is not None and mode == "online":
             try:
@@ -237,8 +288,12 @@ class WandbSink:
                     settings=wandb.Settings(**{**settings, "console": "off" if self._console_off else console}),
                 )
         except (wandb.errors.AuthenticationError, wandb.errors.UsageError, TypeError, ValueError) as error:
+            if rewind is not None and not isinstance(error, wandb.errors.AuthenticationError):
+                raise self._not_rewound(rewind, error) from error
             raise SinkPermanentError("refused", f"wandb.init refused the run: {error}") from error
         except Exception as error:
+            if rewind is not None:
+                raise self._not_rewound(rewind, error) from error
             raise SinkError("init", f"wandb.init failed: {error}") from error
         if os.path.realpath(run.settings.root_dir) != os.path.realpath(arguments["dir"]):
             _check_writable(arguments["dir"])
@@ -304,7 +359,7 @@ class WandbSink:
             steps = tuple(step for step in carried.steps if step >= next_step)
             below = carried.steps[0] if carried.rows > len(carried.steps) else None
             return Existing(steps, carried.outputs, below, carried.alerts, samples)
-        for folder in self._notebook.notes.folders[:-1]:
+        for folder in self._notebook.notes.history[:-1]:
             self._send_again(Path(folder.file), next_step)
         if self._upload is not None:
             earlier = [Path(folder.path) / "files" for folder in self._notebook.notes.folders[:-1]]

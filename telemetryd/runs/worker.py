@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 
 from telemetryd.inbox.content import Places
 from telemetryd.inbox.reader import EndedArtifact, InboxReader
-from telemetryd.runs import control, wandb_settings
+from telemetryd.runs import control, rewinds, wandb_settings
 from telemetryd.runs.delivery import Delivery
+from telemetryd.runs.errors import SinkError
 from telemetryd.runs.kept import Kept
 from telemetryd.runs.ledger_summary import artifact_summary, ledger_summary
 from telemetryd.runs.limits import (
@@ -30,7 +31,7 @@ from telemetryd.runs.limits import (
     READ_MAX_BYTES,
 )
 from telemetryd.runs.newest import newest_values
-from telemetryd.runs.notes import Notebook
+from telemetryd.runs.notes import Notebook, Rewind
 from telemetryd.runs.pipes import Orders, Reports
 from telemetryd.runs.sink import Sink
 from telemetryd.runs.uploads import Uploads
@@ -55,10 +56,14 @@ class Worker:
         places: Places,
         kept: Kept,
         settle_again: Callable[[], None] = lambda: None,
+        *,
+        at_rewind: bool = False,
     ) -> None:
         """`places` is where the content of artifacts is found, `kept` where that of offline files stays. `settle_again`
-        is called when the daemon has made the state folder anew: what lies there must be put back."""
+        is called when the daemon has made the state folder anew: what lies there must be put back. `at_rewind`: the
+        delivery stands where the run is rewound, if that can be done."""
         self._settle_again = settle_again
+        self._at_rewind = at_rewind
         self._reader = reader
         self._run_id = run_id
         self._sink = sink
@@ -84,11 +89,14 @@ class Worker:
         if not self._await_sink():
             return
         started = self._sink.open()
-        there = self._sink.existing(self._delivery.rows.next_step)
-        first = self._notebook.notes.folders[0].starting_step if self._notebook.notes.folders else 0
         notes = self._notebook.notes
+        if self._at_rewind and notes.rewind is not None and notes.rewind.state == "done":
+            self._delivery.rewind(notes.rewind.step + 1)
+        there = self._sink.existing(self._delivery.rows.next_step)
+        first = notes.history[0].starting_step if notes.history else 0
         self._delivery.resume(first, there, notes.ends, notes.flushes)
         self._reports.send(started)
+        self._tell_refusal()
         self._uploads = self._start_uploads()
         log.info("started directory=%s mode=%s already=%d", started.directory, started.mode, len(there.steps))
         while not self._stopping_now():
@@ -105,6 +113,13 @@ class Worker:
                 return
             self._wait(caught_up)
         self._report(final=True)
+
+    def _tell_refusal(self) -> None:
+        rewind = self._notebook.notes.rewind
+        if rewind is not None and rewind.state == "refused" and not rewind.told:
+            self._reports.send(control.Notice("rewind_refused", rewinds.refusal(rewind)))
+            rewind.told = True
+            self._notebook.save()
 
     def _start_uploads(self) -> Uploads:
         sink = self._sink
@@ -189,6 +204,9 @@ class Worker:
         self._newest = max(self._newest, self._reader.newest(self._run_id))
         batches = self._reader.batches(self._run_id, delivery.taken, upto, READ_MAX_BYTES)
         for batch in batches:
+            if (rewind := rewinds.news(self._notebook, batch)) is not None:
+                self._rewind(rewind)
+                return False
             delivery.take(batch)
             self._obey_all()
             self._confirm()
@@ -200,6 +218,36 @@ class Worker:
             return False
         delivery.checkpoint()
         return not batches
+
+    def _rewind(self, rewind: Rewind) -> None:
+        """See everything before it delivered and confirmed, and leave the rest to the next worker. Raises SinkError;
+        returns when told to stop before."""
+        delivery = self._delivery
+        if not self._settle_delivery():
+            return
+        rewind.cursor, rewind.snapshot = delivery.cursor, delivery.snapshot
+        self._notebook.notes.rewind = rewind
+        self._notebook.save()
+        self._report(final=True)
+        raise SinkError(control.REWIND, f"the run goes back to step {rewind.step}, as resume_from asks")
+
+    def _settle_delivery(self, *, artifacts: bool = False) -> bool:
+        """Write the last rows of what was taken, and see everything confirmed; False when told to stop before."""
+        self._notebook.add_end(self._delivery.taken)
+        self._delivery.end()
+        self._sink.flush()
+        self._sink.hurry()
+        while not (
+            self._delivery.settled
+            and self._sink.is_confirmed(self._sink.written())
+            and (not artifacts or self._artifacts_settled())
+        ):
+            self._confirm()
+            self._report()
+            if self._stopping_now():
+                return False
+            self._obey(self._orders.next(CONFIRM_INTERVAL_S))
+        return True
 
     def _flush_ranks(self) -> None:
         """Write what waits for ranks when nothing at all has come for as long as a row may wait."""
@@ -232,20 +280,10 @@ class Worker:
 
     def _end(self, order: control.Finish) -> None:
         """Write the last rows, see everything confirmed, and finish the run in wandb."""
-        self._notebook.add_end(self._delivery.taken)
-        self._delivery.end()
-        self._sink.flush()
-        self._sink.hurry()
-        while not (
-            self._delivery.settled and self._sink.is_confirmed(self._sink.written()) and self._artifacts_settled()
-        ):
-            self._confirm()
-            self._report()
-            if self._stopping_now():
-                self._report(final=True)
-                return
-            self._obey(self._orders.next(CONFIRM_INTERVAL_S))
+        settled = self._settle_delivery(artifacts=True)
         self._report(final=True)
+        if not settled:
+            return
         self._show_samples()
         self._sink.summary(ledger_summary(self._reader.sessions(self._run_id), self._delivery))
         if (artifacts := artifact_summary(self._reader.ended_artifacts(self._run_id), self._ended_here())) is not None:

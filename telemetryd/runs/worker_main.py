@@ -31,7 +31,7 @@ from telemetryd.errors import InboxError
 from telemetryd.inbox.content import Places
 from telemetryd.inbox.peers import is_ours
 from telemetryd.inbox.reader import InboxReader
-from telemetryd.runs import authorities, control, predecessor, wandb_settings
+from telemetryd.runs import authorities, control, predecessor, rewinds, wandb_settings
 from telemetryd.runs.delivery import Delivery
 from telemetryd.runs.errors import PredecessorError, SinkError
 from telemetryd.runs.kept import Kept
@@ -150,7 +150,8 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
             alive=lambda: reports.send(control.ArtifactState("", "", "beat")),
         )
         notes = notebook.notes
-        delivery = Delivery(sink, run.cursor, run.snapshot, blobs, late=notes.late, rank_policy=notes.ranks,
+        cursor, snapshot, at_rewind = rewinds.position(notebook, run.cursor, run.snapshot)
+        delivery = Delivery(sink, cursor, snapshot, blobs, late=notes.late, rank_policy=notes.ranks,
                             losses=LossWatch(options.losses),
                             trusts=lambda session: is_ours(reader.peer_uid(session), own_uid))  # fmt: skip
 
@@ -161,7 +162,8 @@ def _deliver(options: argparse.Namespace, process: Process, orders: Orders, repo
 
         places = Places(options.spool, options.inbox.parent, options.kept_max_bytes)
         kept = Kept(Path(run.spec.directory) / "wandb" / "artifacts", run.spec.run_id, options.kept_max_bytes)
-        Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again).run()
+        Worker(reader, options.run, sink, delivery, notebook, orders, reports, places, kept, settle_again,
+               at_rewind=at_rewind).run()  # fmt: skip
 
 
 def _limit_uploads(options: argparse.Namespace) -> dict[str, Any]:

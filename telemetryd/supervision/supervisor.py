@@ -29,7 +29,7 @@ import msgspec
 from telemetryd.errors import ApiKeyError, InboxError
 from telemetryd.health.counters import Counters
 from telemetryd.health.deliveries import Deliveries, Newest
-from telemetryd.health.events import Events
+from telemetryd.health.events import Event, Events
 from telemetryd.health.status import Health, State
 from telemetryd.inbox.arrivals import is_awaited
 from telemetryd.inbox.ledger import with_media
@@ -374,6 +374,10 @@ class Supervisor:
         if isinstance(report, control.LossSeen):
             self.guard.loss_seen(run_id, keeper.run.key, report)
             return
+        if isinstance(report, control.Notice):
+            log.warning("run_notice run=%d kind=%s message=%r", run_id, report.kind, report.message)
+            self._events.add(Event(time.time_ns(), report.kind, report.message, run=keeper.run.key))
+            return
         important = True
         if isinstance(report, control.Started):
             worker.core = leftovers.identify(report.core_pid) if report.core_pid else None
@@ -506,6 +510,8 @@ class Supervisor:
             keeper.policy.failures = 0
         elif keeper.stopping and code == 0:
             keeper.next_start_s = now_s + RESTART_FIRST_DELAY_S
+        elif keeper.trouble is not None and keeper.trouble.reason == control.REWIND:
+            keeper.next_start_s = now_s  # as wandb needs it; nothing has failed
         else:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             self._failed(keeper, lived_s, f"the run's worker {how}; its log is {worker.log_path}", now_s)

@@ -49,7 +49,7 @@ MODULE_DIFFERS = {
     "errors": "the error classes; messages on the terminal are in `client.term`",
     "finish": "returns the ledger, and takes `timeout_s`",
     "helper": "`parse_config` only",
-    "init": 'returns at once; refuses `resume_from`, `fork_from`, `sync_tensorboard`, `monitor_gym`, `mode="shared"`',
+    "init": 'returns at once; refuses `fork_from`, `sync_tensorboard`, `monitor_gym`, `mode="shared"`',
     "join": "as `finish`",
     "plot": "`roc_curve` and `pr_curve` are computed by the daemon: their table is not known here",
     "login": "true without a key, which goes nowhere: the daemon has it",

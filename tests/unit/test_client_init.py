@@ -15,12 +15,14 @@ import client
 from client import api, setting_names
 from client.errors import Error, UnsupportedError, UsageError
 from client.journal import folder as spool_folder
-from client.protocol.records import Attributes
+from client.protocol.records import Attributes, Rewind, Row
+from client.run_moment import parse_moment
 from client.settings import SettingError, Settings, resolve
 from tests.support.recording_session import recording
 from tests.support.requirements import require_module
 
 wandb = require_module("wandb")
+run_moment = require_module("wandb.sdk.lib.run_moment")
 
 
 def test_its_arguments_are_wandbs() -> None:
@@ -64,7 +66,13 @@ def test_the_runs_methods_take_wandbs_arguments(method: str) -> None:
         ({"id": "a" * 129}, "longer than 128 characters"),
         ({"mode": "shared"}, "its own run with the same group"),
         ({"fork_from": "a?_step=1"}, "fork_from is not supported"),
-        ({"resume_from": "a?_step=1"}, "continue the run with id= and resume=.*late_step"),
+        ({"resume_from": "a"}, "Could not parse passed run moment string 'a', expected format"),
+        ({"resume_from": "a?loss=1"}, "only the metric '_step' is supported"),
+        ({"resume_from": "a?_step=x"}, "Could not parse passed run moment string"),
+        ({"resume_from": "a?_step=1.5"}, "must be the number of a row, 0 or more, and whole"),
+        ({"resume_from": "a?_step=-1"}, "must be the number of a row, 0 or more, and whole"),
+        ({"resume_from": "a?_step=1", "id": "b"}, "have been specified with different ids"),
+        ({"resume_from": "a?_step=1", "resume": "allow"}, "are mutually exclusive"),
         ({"sync_tensorboard": True}, "log the numbers with run.log"),
         ({"monitor_gym": True}, "not supported yet"),
     ],
@@ -73,6 +81,37 @@ def test_errors_say_what_to_do(arguments: dict, says: str) -> None:
     with recording() as recorded, pytest.raises(UsageError, match=says):
         client.init(**{"project": "p", **arguments})
     assert recorded.runs == []
+
+
+def test_resume_from_names_the_run_and_the_step_before_the_first_row() -> None:
+    with recording() as recorded:
+        run = client.init(project="p", resume_from="abc?_step=9", id="abc")
+        assert (run.id, run.step) == ("abc", 10)
+        run.log({"i": 0})
+        run.log({"i": 1})
+        run.finish()
+    records = recorded.runs[0].records
+    assert [one.step for one in records if isinstance(one, Rewind)] == [9]
+    assert isinstance(records[0], Rewind), "before anything else"
+    rows = [one for one in records if isinstance(one, Row)]
+    assert [(row.step, row.explicit) for row in rows] == [(10, True), (11, True)], "as if the caller had given them"
+
+
+@pytest.mark.parametrize("text", ["a?_step=0", "a?_step=9.0", "a?_step=1&_step=2"])
+def test_a_moment_is_read_as_wandb_reads_it(text: str) -> None:
+    theirs = run_moment.RunMoment.from_uri(text)
+    assert parse_moment(text) == (theirs.run, theirs.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "?_step=1", "a?_step", "a/b?_step=1", "a?b=1&_step=2", "a?_step=1#x", "[?_step=1"]
+)
+def test_what_is_no_moment_has_wandbs_error(text: str) -> None:
+    with pytest.raises(ValueError, match="Could not parse") as theirs:
+        run_moment.RunMoment.from_uri(text)
+    with pytest.raises(ValueError, match="Could not parse") as ours:
+        parse_moment(text)
+    assert str(ours.value) == str(theirs.value)
 
 
 def test_what_is_not_given_is_as_in_wandb() -> None:

@@ -66,6 +66,7 @@ SAMPLES: dict[str, messages.Message | records.Record] = {
     ),
     "welcome_clock": messages.Welcome("ab" * 16, 4, 1, 2, hello_ns=9, received_ns=11, sent_ns=12),
     "rank": records.Rank(3, 4, 9, 1, 1, "h", 2, "torchrun", "main,loss=aggregate", 30.0, 100),
+    "rewind": records.Rewind(9, 5),
     "clock": records.Clock(9, -5, 3),
     "gone": records.Gone(9),
     "hello_facts": messages.Hello("ab" * 16, 1, 2, facts=True),
