@@ -1,4 +1,4 @@
-"""What W&B's rewind does, on which rests that steps repeated after a checkpoint are late rows: docs/distributed.md."""
+"""What W&B's rewind does, on which rests how `resume_from` is done: docs/distributed.md."""
 
 from __future__ import annotations
 
