@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,10 @@ def again(step: int = BACK_TO, rows: int = NEW_ROWS) -> list[Record]:
 
 def history(standin: Standin) -> list[tuple[int, int]]:
     return [(row["_step"], row["i"]) for row in standin.rows("r1")]
+
+
+def arrived(standin: Standin, rows: int) -> bool:
+    return any(run["name"] == "r1" for run in standin.runs()) and standin.row_count("r1") >= rows
 
 
 def archived(standin: Standin) -> list[list[int]]:
@@ -225,8 +230,12 @@ def test_a_training_that_was_killed_goes_back_to_its_checkpoint(short_path: Path
                 command = [sys.executable, "-c", SCRIPT, *arguments]
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
                 assert done.returncode == code, done.stderr + world.worker_logs()
+                if code:  # else what the dead one left in its spool would come behind the rewind, as late rows
+                    wait_until(partial(arrived, standin, OLD_ROWS), 60, world.worker_logs)
             assert history(standin) == REWOUND
             assert archived(standin) == [BEYOND]
+            failed = world.status()["counters"].get("workers_failed", 0)
+            assert failed == 0, "a worker that ends for a rewind has not failed"
             (run,) = world.status()["runs"]
             assert (run["delivered"], run["late"], run["dropped"]) == (OLD_ROWS + NEW_ROWS, 0, {})
         finally:
