@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from client import policy, setting_names
 from client.errors import UnsupportedError, UsageError
 from client.policy import Policy
-from client.run_moment import RunMoment, parse_moment
 from client.term import termwarn
+
+if TYPE_CHECKING:
+    from client.run_moment import RunMoment
 
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 CONSOLES = {name: name.partition("_")[0] for name in ("auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu")}
@@ -223,6 +225,8 @@ def checked_moment(value: Any, run_id: Any = None) -> RunMoment | None:
     text = _text("resume_from", value)
     if not text:
         return None
+    from client.run_moment import parse_moment  # few runs go back
+
     try:
         moment = parse_moment(text)
     except ValueError as error:

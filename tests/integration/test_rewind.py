@@ -104,6 +104,7 @@ def test_rows_beyond_the_step_leave_the_history_and_those_logged_anew_take_their
     assert standin.summary("r1")["i"] == REWOUND[-1][1]
 
 
+@pytest.mark.chaos
 def test_a_run_that_was_finished_is_rewound_too_and_a_second_time(rig: RunRig, standin: Standin) -> None:
     rig.start().finish()
     for number, session in enumerate((NEW, "cd" * 16)):
@@ -116,6 +117,7 @@ def test_a_run_that_was_finished_is_rewound_too_and_a_second_time(rig: RunRig, s
     assert archived(standin) == [BEYOND, [step for step, _ in REWOUND[BACK_TO + 1 :]]]
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_before_it_has_rewound_or_after_loses_and_doubles_nothing(
     rig: RunRig, standin: Standin
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_worker_killed_before_it_has_rewound_or_after_loses_and_doubles_nothin
     assert (progress.delivered, progress.late) == (OLD_ROWS + NEW_ROWS, 0)
 
 
+@pytest.mark.chaos
 def test_a_rewind_that_was_done_and_could_not_be_noted_is_done_again_before_any_row(
     rig: RunRig, standin: Standin
 ) -> None:
