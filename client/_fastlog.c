@@ -7,6 +7,7 @@
  *     Counter  base of steps.Steps                  next
  *     Tail     base of journal.writer.JournalWriter busy, word, before, size: where the next record goes
  *     PlainLog base of history.History              plain, slots, steps, tail, encode; log()
+ *     copy     bytes of media values on their way out
  *
  * Invariants
  * - From the look at `plain` and `busy` to the commit no Python code runs and the GIL is not let go: that is the lock.
@@ -20,6 +21,9 @@
 #include <string.h>
 #include <structmember.h>
 #include <time.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #ifdef Py_GIL_DISABLED
 #error "the GIL is the lock here"
@@ -33,6 +37,7 @@
 #define HIGH_FACTOR 0x9E3779B1u
 #define HEADER_BYTES 8 /* of a record: length, checksum */
 #define SEGMENT_HEADER_BYTES 64
+#define COPY_PAST_BYTES (128 << 10) /* what is smaller fits into a core's own cache beside much else */
 
 /* A row's body around its data; see row_body.py. */
 static const char HEAD[] = "\x84\xa1t\xa1r\xa1" "d";
@@ -138,7 +143,37 @@ static PyMemberDef tail_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+/* Whether a record of so many bytes behind its header can be committed at once. */
+static int tail_has_room(Tail *self, size_t length) {
+    if (self->busy || self->held.buf == NULL) return 0;
+    size_t start = self->word % ONE_RECORD, total = HEADER_BYTES + length;
+    size_t room = self->size < (size_t)self->held.len ? self->size : (size_t)self->held.len;
+    return start >= SEGMENT_HEADER_BYTES && start <= room && total <= room - start;
+}
+
+/* Behind tail_has_room, with no other code in between. */
+static void tail_commit(Tail *self, const char *body, size_t size) {
+    size_t start = self->word % ONE_RECORD;
+    uint32_t length = (uint32_t)size;
+    uint64_t number = self->before + (self->word >> 32) + 1;
+    uint32_t seed = (uint32_t)(number ^ (number >> 32) * HIGH_FACTOR); /* see protocol/framing.py */
+    uint32_t crc = crc32_of(body, length, seed);
+    char *memory = self->held.buf;
+    memcpy(memory + start, &length, 4);
+    memcpy(memory + start + 4, &crc, 4);
+    memcpy(memory + start + HEADER_BYTES, body, length);
+    self->word += ONE_RECORD + HEADER_BYTES + length;
+    __atomic_store_n((uint64_t *)memory + COMMITTED_WORD, self->word, __ATOMIC_RELEASE); /* the commit */
+}
+
+static PyObject *tail_put(Tail *self, PyObject *body) {
+    if (!PyBytes_CheckExact(body) || !tail_has_room(self, (size_t)PyBytes_GET_SIZE(body))) Py_RETURN_FALSE;
+    tail_commit(self, PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body));
+    Py_RETURN_TRUE;
+}
+
 static PyMethodDef tail_methods[] = {
+    {"put", (PyCFunction)tail_put, METH_O, "Commit a record, where that needs nothing else. Returns whether it is."},
     {"enter", (PyCFunction)tail_enter, METH_O, "Hold the memory of the segment that is written to from now on."},
     {"leave", (PyCFunction)tail_leave, METH_NOARGS, "Let go of it: it may be closed then."},
     {NULL, NULL, 0, NULL},
@@ -220,31 +255,19 @@ static PyObject *row_body(const char *data, size_t size, int64_t step) {
 static int put_row(PlainLog *self, PyObject *slot, PyObject *encoded) {
     Tail *tail = (Tail *)self->tail;
     Counter *steps = (Counter *)self->steps;
-    if (!self->plain || tail->busy || tail->held.buf == NULL || steps->next == INT64_MAX) return 0;
+    if (!self->plain || steps->next == INT64_MAX) return 0;
     PyObject *extra = PyObject_GetAttr(slot, str_extra); /* a slot descriptor: no Python code */
     if (extra == NULL) return -1;
     Py_DECREF(extra); /* True or False, which do not go */
     if (extra != Py_False) return 0;
-    size_t start = tail->word % ONE_RECORD;
-    size_t total = HEADER_BYTES + HEAD_BYTES + (size_t)PyBytes_GET_SIZE(encoded) + 2 * NUMBER_BYTES;
-    size_t room = tail->size < (size_t)tail->held.len ? tail->size : (size_t)tail->held.len;
-    if (start < SEGMENT_HEADER_BYTES || start > room || total > room - start) return 0;
+    if (!tail_has_room(tail, HEAD_BYTES + (size_t)PyBytes_GET_SIZE(encoded) + 2 * NUMBER_BYTES)) return 0;
 
     PyObject *body = row_body(PyBytes_AS_STRING(encoded), (size_t)PyBytes_GET_SIZE(encoded), steps->next);
     if (body == NULL || PyObject_SetAttr(slot, str_body, body) < 0) {
         Py_XDECREF(body);
         return -1;
     }
-    uint32_t length = (uint32_t)(total - HEADER_BYTES);
-    uint64_t number = tail->before + (tail->word >> 32) + 1;
-    uint32_t seed = (uint32_t)(number ^ (number >> 32) * HIGH_FACTOR); /* see protocol/framing.py */
-    uint32_t crc = crc32_of(PyBytes_AS_STRING(body), length, seed);
-    char *memory = tail->held.buf;
-    memcpy(memory + start, &length, 4);
-    memcpy(memory + start + 4, &crc, 4);
-    memcpy(memory + start + HEADER_BYTES, PyBytes_AS_STRING(body), length);
-    tail->word += ONE_RECORD + total;
-    __atomic_store_n((uint64_t *)memory + COMMITTED_WORD, tail->word, __ATOMIC_RELEASE); /* the commit */
+    tail_commit(tail, PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body));
     steps->next++;
     Py_DECREF(body);
     return 1;
@@ -405,7 +428,43 @@ static PyObject *checksum(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyLong_FromUnsignedLong(crc);
 }
 
+/* Past the caches, where that can be: what is on its way to another process would only push out what training works on,
+ * and the place that it goes to need not be read first. */
+static void copy_past(char *to, const char *from, size_t size) {
+#ifdef __SSE2__
+    size_t head = -(uintptr_t)to % sizeof(__m128i);
+    if (size >= COPY_PAST_BYTES) {
+        memcpy(to, from, head);
+        to += head, from += head, size -= head;
+        for (; size >= 64; to += 64, from += 64, size -= 64) {
+            _mm_prefetch(from + 512, _MM_HINT_NTA);
+            __m128i a = _mm_loadu_si128((const __m128i *)from), b = _mm_loadu_si128((const __m128i *)(from + 16));
+            __m128i c = _mm_loadu_si128((const __m128i *)(from + 32)), d = _mm_loadu_si128((const __m128i *)(from + 48));
+            _mm_stream_si128((__m128i *)to, a);
+            _mm_stream_si128((__m128i *)(to + 16), b);
+            _mm_stream_si128((__m128i *)(to + 32), c);
+            _mm_stream_si128((__m128i *)(to + 48), d);
+        }
+        _mm_sfence(); /* before whatever is stored next: a record that says that the bytes are there */
+    }
+#endif
+    memcpy(to, from, size);
+}
+
+static PyObject *copy(PyObject *Py_UNUSED(module), PyObject *args) {
+    Py_buffer to, from;
+    if (!PyArg_ParseTuple(args, "w*y*", &to, &from)) return NULL;
+    int fits = to.len == from.len;
+    if (fits) copy_past(to.buf, from.buf, (size_t)from.len);
+    PyBuffer_Release(&to);
+    PyBuffer_Release(&from);
+    if (fits) Py_RETURN_NONE;
+    PyErr_SetString(PyExc_ValueError, "the place and the bytes have not the same size");
+    return NULL;
+}
+
 static PyMethodDef functions[] = {
+    {"copy", copy, METH_VARARGS, "copy(to, from): the bytes of a buffer into another one of their size."},
     {"checksum", checksum, METH_VARARGS, "checksum(data, seed): zlib.crc32, for the tests."},
     {NULL, NULL, 0, NULL},
 };

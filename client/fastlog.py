@@ -1,8 +1,9 @@
 """The parts of the hot path that are compiled where that could be built, else in Python, with the same names.
 
     Counter   of steps.Steps                    next
-    Tail      of journal.writer.JournalWriter   busy, word, before, size, enter(memory), leave()
+    Tail      of journal.writer.JournalWriter   busy, word, before, size, enter(memory), leave(), put(body)
     PlainLog  of history.History                plain, slots, steps; compiled, log(data, step=None, commit=None)
+    copy(to, source): bytes of media values on their way out, compiled past the processor's caches
     Scalars   around values.hook, compiled only: torch scalars read from memory (_scalars.c); None elsewhere
 
 The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it History's
@@ -40,6 +41,10 @@ class _Tail:
     def leave(self) -> None:
         """Nothing is held."""
 
+    def put(self, body: bytes) -> bool:
+        """Commit a record, where that needs nothing else; whether it is. `append` does it here."""
+        return False
+
 
 class _PlainLog:
     """The state that a plain `log` call looks at."""
@@ -52,21 +57,27 @@ class _PlainLog:
         self.steps = steps
 
 
+def _copy(to: memoryview, source: Any, /) -> None:
+    """The bytes of a buffer that lies in one piece, into another one of their size."""
+    to[:] = memoryview(source).cast("B")
+
+
 COMPILED = False
 if TYPE_CHECKING:
     from client._fastlog import Counter as Counter
     from client._fastlog import PlainLog as PlainLog
     from client._fastlog import Tail as Tail
+    from client._fastlog import copy as copy
 
     Scalars: Any
 else:
-    Counter, PlainLog, Tail, Scalars = _Counter, _PlainLog, _Tail, None
+    Counter, PlainLog, Tail, Scalars, copy = _Counter, _PlainLog, _Tail, None, _copy
     if os.environ.get(PURE_VARIABLE, "") in ("", "0"):
         try:
             from client import _fastlog, _scalars
 
             Scalars = _scalars.Scalars
-            Counter, PlainLog, Tail = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail
+            Counter, PlainLog, Tail, copy = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail, _fastlog.copy
             COMPILED = True
         except ImportError:  # no compiler where it was installed, or another Python
             pass

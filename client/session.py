@@ -144,27 +144,24 @@ class Session:
         Bytes captured on another session's shelf, or before there was a session, are copied once more.
         """
         try:
-            return self._place(payload)
+            chunk = payload.chunk
+            if chunk is None or not self.blobs.owns(chunk):
+                chunk = self._room_for(payload.size)
+                if chunk is None:
+                    return 0
+                chunk.view[:] = payload.view
+                payload.moved_to(chunk)
+            blob_id = new_blob_id()
+            for start in range(0, chunk.size, BLOB_PART_BYTES):
+                left = chunk.size - start
+                size = left if left < BLOB_PART_BYTES else BLOB_PART_BYTES
+                body = links.link(blob_id, start, chunk.shelf.index, chunk.offset + start, size)
+                if not self.writer.append_link(body, chunk):
+                    return 0
+            return blob_id
         except Exception as error:  # noqa: BLE001 - the value is lost and counted, training goes on
             guard.swallow("journal.place", error)
             return 0
-
-    def _place(self, payload: Payload) -> int:
-        chunk = payload.chunk
-        if chunk is None or not self.blobs.owns(chunk):
-            chunk = self._room_for(payload.size)
-            if chunk is None:
-                return 0
-            chunk.view[:] = payload.view
-            payload.moved_to(chunk)
-        blob_id = new_blob_id()
-        for start in range(0, chunk.size, BLOB_PART_BYTES):
-            left = chunk.size - start
-            size = left if left < BLOB_PART_BYTES else BLOB_PART_BYTES
-            body = links.link(blob_id, start, chunk.shelf.index, chunk.offset + start, size)
-            if not self.writer.append_link(body, chunk):
-                return 0
-        return blob_id
 
     def _room_for(self, size: int) -> Chunk | None:
         chunk = self.blobs.take(size)

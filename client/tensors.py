@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from client import fastlog
 from client.errors import UnsupportedError
 from client.limits import LARGE_RECORD_BYTES
 from client.protocol.records import EXT_ARRAY, Array
@@ -228,7 +229,7 @@ def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], No
 
     Raises TypeError where its elements are no real numbers. Nothing is copied before the buffer is written.
     """
-    if is_numpy(value):
+    if type(value) is _ndarray or is_numpy(value):
         if (plain := _plain_contents(value)) is not None:
             return plain
     elif is_torch(value):
@@ -256,11 +257,7 @@ def _plain_contents(array: Any) -> tuple[str, list[int], int, Callable[[memoryvi
     dtype = _DTYPES_BY_FORMAT.get(view.format)
     if dtype is None or not view.c_contiguous or not view.nbytes:
         return None
-
-    def fill(target: memoryview) -> None:
-        target[:] = view.cast("B")
-
-    return dtype, list(view.shape or ()), view.nbytes, fill
+    return dtype, list(view.shape or ()), view.nbytes, lambda target: fastlog.copy(target, view)
 
 
 def _tensor_contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], None]]:
@@ -275,7 +272,7 @@ def _tensor_contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryv
 
 def _copy_array(value: Any, view: memoryview) -> None:
     if value.flags.c_contiguous:
-        view[:] = memoryview(value.reshape(-1).view("u1"))
+        fastlog.copy(view, value.reshape(-1).view("u1"))
     else:
         numpy = sys.modules["numpy"]
         numpy.copyto(numpy.frombuffer(view, value.dtype).reshape(value.shape), value)

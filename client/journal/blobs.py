@@ -126,7 +126,10 @@ class Blobs:
         with self._lock:
             if self._closed:
                 return None
-            chunk = self._cut(size)
+            current = self._current
+            chunk = current.cut(size) if current is not None else None
+            if chunk is None:
+                chunk = self._cut_elsewhere(size)
         if chunk is not None:
             return chunk
         self._spare_wanted = True
@@ -140,12 +143,9 @@ class Blobs:
                 self._current = shelf
         return chunk
 
-    def _cut(self, size: int) -> Chunk | None:
-        current = self._current
-        if current is not None and (chunk := current.cut(size)) is not None:
-            return chunk
+    def _cut_elsewhere(self, size: int) -> Chunk | None:
         for shelf in self._shelves:
-            if shelf is not current and shelf.idle and not shelf.retired and shelf.size >= size:
+            if shelf is not self._current and shelf.idle and not shelf.retired and shelf.size >= size:
                 shelf.reset()
                 self._current = shelf
                 self._spare_wanted = True

@@ -114,7 +114,10 @@ class JournalWriter(Tail):
     def append_link(self, body: bytes, chunk: Chunk) -> bool:
         """As `append`, for a Link; its chunk is held until the record is acked."""
         with self.lock:
-            kept = self.append(body, is_row=False)
+            if kept := self.put(body):
+                self.other_records += 1
+            else:
+                kept = self.append(body, is_row=False)
             if kept:  # within an interrupted call the record's number is still to come, and at most this
                 number = self.before + (self.word >> 32)
                 self.pins.append((number + self.busy + len(self._set_aside), chunk))

@@ -56,7 +56,8 @@ class Image(BatchableMedia):
             self._args["data_or_path"] = str(data_or_path) if reference else files.capture(os.fspath(data_or_path))
         else:
             self._capture(data_or_path, mode, file_type)
-        self._describe(caption, grouping, classes, boxes, masks)
+        if boxes or masks or not (caption is None and grouping is None and classes is None):
+            self._describe(caption, grouping, classes, boxes, masks)
 
     def _capture(self, data: Any, mode: str | None, file_type: str | None) -> None:
         if file_type and file_type not in FILE_TYPES:
