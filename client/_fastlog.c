@@ -1,11 +1,11 @@
 /* The plain case of `log`, compiled: the same bytes at the same place as History.log_any and JournalWriter.append make.
  *
  * Optional. Where it cannot be built, client/fastlog.py has the same three bases without this `log`, and every call goes
- * through Python. What is rare (an open row, a given step, a full segment, a media value, a finished run) is left to
- * Python in both cases: this file holds no rule of its own but the layout of one row.
+ * through Python. What is rare (an open row, a given step, a full segment, how media values are encoded, a finished run)
+ * is left to Python in both cases: this file holds no rule of its own but the layout of one row.
  *
  *     Counter  base of steps.Steps                  next
- *     Tail     base of journal.writer.JournalWriter busy, word, before, size: where the next record goes
+ *     Tail     base of journal.writer.JournalWriter busy, word, before, size: where the next record goes; put()
  *     PlainLog base of history.History              plain, slots, steps, tail, encode; log()
  *     copy     bytes of media values on their way out
  *

@@ -153,8 +153,7 @@ class Session:
                 payload.moved_to(chunk)
             blob_id = new_blob_id()
             for start in range(0, chunk.size, BLOB_PART_BYTES):
-                left = chunk.size - start
-                size = left if left < BLOB_PART_BYTES else BLOB_PART_BYTES
+                size = min(BLOB_PART_BYTES, chunk.size - start)
                 body = links.link(blob_id, start, chunk.shelf.index, chunk.offset + start, size)
                 if not self.writer.append_link(body, chunk):
                     return 0

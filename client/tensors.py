@@ -229,7 +229,7 @@ def contents(value: Any) -> tuple[str, list[int], int, Callable[[memoryview], No
 
     Raises TypeError where its elements are no real numbers. Nothing is copied before the buffer is written.
     """
-    if type(value) is _ndarray or is_numpy(value):
+    if is_numpy(value):
         if (plain := _plain_contents(value)) is not None:
             return plain
     elif is_torch(value):

@@ -24,13 +24,13 @@ pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever it
 SIZE = 48_000_000
 TRAINING = f"""
 import client as wandb, json, os, sys, time
+from tests.support.processes import wait_until
 with open("m.pt", "wb") as stream:
     stream.write(os.urandom({SIZE}))
 
 def told(word):
     print(word, flush=True)
-    while not os.path.exists(word):
-        time.sleep(0.02)
+    wait_until(lambda: os.path.exists(word), 60, word)
 
 with wandb.init(project="p", id="r") as run:
     told("written")

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,30 +19,24 @@ from client.protocol.messages import RunSpec
 from client.protocol.records import Rank, Record, Rewind, Row
 from telemetryd.runs import control
 from tests.standin.client import Standin
-from tests.standin.fixture import running
+from tests.standin.fixture import running, standin
 from tests.support.processes import wait_until
+from tests.support.rigs import online_rig
 from tests.support.run_rig import RunRig, Worker
 from tests.support.world import World
+
+__all__ = ["online_rig", "standin"]
 
 NEW = "ab" * 16
 OLD_ROWS, BACK_TO, NEW_ROWS = 20, 9, 5
 
 
 @pytest.fixture
-def standin() -> Iterator[Standin]:
-    with running() as standin:
-        yield standin
-
-
-@pytest.fixture
-def rig(short_path: Path, standin: Standin, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunRig]:
-    for name, value in standin.environment().items():
-        monkeypatch.setenv(name, value)
-    rig = RunRig(short_path / "rig")
-    rig.add_run(RunSpec("r1", project="p", mode="online"))
-    rig.append([Row(step, 1 + step, {"i": step}) for step in range(OLD_ROWS)])
-    yield rig
-    rig.close()
+def rig(online_rig: RunRig) -> RunRig:
+    """Of a run that has rows already."""
+    online_rig.add_run(RunSpec("r1", project="p", mode="online"))
+    online_rig.append([Row(step, 1 + step, {"i": step}) for step in range(OLD_ROWS)])
+    return online_rig
 
 
 def again(step: int = BACK_TO, rows: int = NEW_ROWS) -> list[Record]:

@@ -19,6 +19,7 @@ from tests.standin import fixture
 from tests.standin.client import Standin
 from tests.support.certificates import Authority
 from tests.support.processes import running, wait_until
+from tests.support.upload_beside import training, upload_took_s, wait_for_rows_before_the_file
 from tests.support.world import World
 from tests.support.worlds import world
 
@@ -27,20 +28,7 @@ pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever it
 
 SIZE = 8_000_000
 RATE = 2_000_000
-UPLOAD = f"""
-import client as wandb, json, os, time
-with open("m.pt", "wb") as stream:
-    stream.write(os.urandom({SIZE}))
-with wandb.init(project="p", id="r") as run:
-    artifact = run.log_artifact("m.pt", name="m", type="model")
-    step = 0
-    while not artifact.done:
-        run.log({{"i": step}})
-        step += 1
-        time.sleep(0.02)
-    artifact.wait(1)
-    run.use_artifact("m:latest").download(root="got")
-"""
+UPLOAD = training(SIZE, 'run.use_artifact("r:latest").download(root="got")')
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +62,7 @@ def train(world: World, source: str, name: str) -> Any:
     work = world.folder / name
     work.mkdir()
     environment = world.environment | {"PYTHONPATH": os.fspath(Path.cwd())}
-    return running([sys.executable, "-c", source], world.folder / f"{name}.told", env=environment, cwd=work)
+    return running([sys.executable, "-c", source, "r"], world.folder / f"{name}.told", env=environment, cwd=work)
 
 
 def test_over_tls_an_upload_is_whole_and_at_the_limit_while_rows_and_downloads_are_not_held(
@@ -83,22 +71,17 @@ def test_over_tls_an_upload_is_whole_and_at_the_limit_while_rows_and_downloads_a
     world.environment["SSL_CERT_FILE"] = str(authority.file)
     world.start_daemon("--upload-max", f"{RATE / 1e6}MB/s")
     with train(world, UPLOAD, "work") as trainer:
-        standin.wait_for(lambda s: s.requests("graphql:CreateArtifactFiles"), 60, "the upload to begin")
-        before = standin.row_count("r")
-        standin.wait_for(lambda s: s.row_count("r") >= before + 10, 60, "rows")
-        assert not standin.requests("upload:artifact"), "the rows of a while came before the file had"
+        wait_for_rows_before_the_file(standin, "r")
         assert trainer.wait(100) == 0, f"{trainer.told()}\n{world.worker_logs()}"
     world.wait_settled()
 
     content = (world.folder / "work" / "m.pt").read_bytes()
-    (stored,) = [a for a in standin.artifacts() if a["name"] == "m"]
+    (stored,) = [a for a in standin.artifacts() if a["name"] == "r"]
     assert stored["state"] == "COMMITTED"
     assert stored["contents"]["m.pt"]["digest"] == base64.b64encode(hashlib.md5(content).digest()).decode()
     assert (world.folder / "work" / "got" / "m.pt").read_bytes() == content
 
-    (asked,) = [r["at"] for r in standin.requests("graphql:CreateArtifactFiles")]
-    (there,) = [r["at"] for r in standin.requests("upload:artifact") if "/content/" in r["path"]]
-    assert SIZE / RATE - 0.1 <= there - asked < 3 * SIZE / RATE + 20
+    assert SIZE / RATE - 0.1 <= upload_took_s(standin) < 3 * SIZE / RATE + 20
     manifest, file = (r["at"] for r in standin.requests("download:artifact"))
     assert file - manifest < SIZE / RATE / 2, "what comes from W&B has no limit"
 

@@ -11,6 +11,7 @@ import pytest
 from tests.standin.client import Standin
 from tests.standin.fixture import standin
 from tests.support.processes import running
+from tests.support.upload_beside import training, upload_took_s, wait_for_rows_before_the_file
 from tests.support.world import World
 from tests.support.worlds import world
 
@@ -19,26 +20,7 @@ pytestmark = pytest.mark.leaves_files("a world ends by SIGKILL, amid whatever it
 
 SIZE = 20_000_000
 RATE = 4_000_000
-TRAINING = f"""
-import client as wandb, os, sys, time
-with open("m.pt", "wb") as stream:
-    stream.write(os.urandom({SIZE}))
-with wandb.init(project="p", id=sys.argv[1]) as run:
-    artifact = run.log_artifact("m.pt", name=sys.argv[1], type="model")
-    step = 0
-    while not artifact.done:
-        run.log({{"i": step}})
-        step += 1
-        time.sleep(0.02)
-    artifact.wait(1)
-"""
-
-
-def upload_took_s(standin: Standin) -> float:
-    """From the moment that the newest artifact's upload URL was given out until its file was there."""
-    (asked,) = [r["at"] for r in standin.requests("graphql:CreateArtifactFiles")][-1:]
-    (there,) = [r["at"] for r in standin.requests("upload:artifact") if r["at"] > asked and "/content/" in r["path"]]
-    return float(there - asked)
+TRAINING = training(SIZE)
 
 
 def test_at_a_limit_an_upload_takes_its_time_and_the_rows_come_meanwhile(world: World, standin: Standin) -> None:
@@ -50,10 +32,7 @@ def test_at_a_limit_an_upload_takes_its_time_and_the_rows_come_meanwhile(world: 
         command = [sys.executable, "-c", TRAINING, run_id]
         with running(command, world.folder / run_id, env=environment, cwd=work) as trainer:
             if run_id == "limited":
-                standin.wait_for(lambda s: s.requests("graphql:CreateArtifactFiles"), 60, "the upload to begin")
-                before = standin.row_count(run_id)
-                standin.wait_for(lambda s: s.row_count(run_id) >= before + 10, 60, "rows")
-                assert not standin.requests("upload:artifact"), "the rows of a while came before the file had"
+                wait_for_rows_before_the_file(standin, run_id)
             assert trainer.wait(100) == 0, f"{trainer.told()}\n{world.worker_logs()}"
         world.wait_settled()
         assert [a["name"] for a in standin.artifacts() if a["state"] == "COMMITTED"][-1] == run_id

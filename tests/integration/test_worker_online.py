@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,11 @@ from client.protocol.records import Config
 from telemetryd.runs import control, wandb_file
 from telemetryd.runs.wandb_server import RunName, Server
 from tests.standin.client import Standin
-from tests.standin.fixture import running
+from tests.standin.fixture import standin
+from tests.support.rigs import online_rig as rig
 from tests.support.run_rig import RunRig, rows
 
-
-@pytest.fixture
-def standin() -> Iterator[Standin]:
-    with running() as standin:
-        yield standin
-
-
-@pytest.fixture
-def rig(short_path: Path, standin: Standin, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunRig]:
-    for name, value in standin.environment().items():
-        monkeypatch.setenv(name, value)
-    rig = RunRig(short_path / "rig")
-    yield rig
-    rig.close()
+__all__ = ["rig", "standin"]
 
 
 def steps(standin: Standin) -> list[int]:

@@ -15,16 +15,12 @@ from client.protocol.messages import RunSpec
 from client.protocol.records import is_row
 from telemetryd.runs import control
 from tests.standin.client import Standin
-from tests.standin.fixture import running
+from tests.standin.fixture import standin
 from tests.support.run_rig import RunRig
 
+__all__ = ["standin"]
+
 Log = Callable[[dict[str, Any]], None]
-
-
-@pytest.fixture
-def standin() -> Iterator[Standin]:
-    with running() as standin:
-        yield standin
 
 
 @pytest.fixture
