@@ -71,6 +71,13 @@ SEND_QUEUE_MESSAGES = 256
 MESSAGE_SLACK_BYTES = 64 << 10
 """A frame over the protocol's limit by less than this is answered; one beyond is cut off by ZeroMQ unread."""
 
+MAPPED_APART_BYTES = 6 << 20
+"""A message from this size on gets memory of its own, which goes back when it is done with. Usual batches are of a
+segment of the client's journal, 4 MiB; mapping and clearing those anew would cost a tenth of the intake."""
+
+HEAP_KEEPS_BYTES = 16 << 20
+"""Free memory at a heap's end that is kept for the next batches: a client's window."""
+
 WINDOW_BYTES = 16 << 20
 """What a client may have on the way. At 50 ms from batch to ack it allows 300 MB/s."""
 

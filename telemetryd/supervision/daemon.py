@@ -50,7 +50,7 @@ from telemetryd.reception import endpoint
 from telemetryd.reception.keys import Keyring
 from telemetryd.reception.reception import Reception
 from telemetryd.settings.rules import limits_of
-from telemetryd.supervision import leftovers, state_folder
+from telemetryd.supervision import allocator, leftovers, state_folder
 from telemetryd.supervision.api_process import ApiProcess
 from telemetryd.supervision.sampling import Sampling, SamplingSettings
 from telemetryd.supervision.service_manager import ServiceManager
@@ -110,6 +110,7 @@ def serve(settings: ServeSettings, worker_command: Sequence[str] = WORKER_COMMAN
     started.
     """
     _set_up_logging(settings.log_level)
+    allocator.give_back_large()
     with contextlib.ExitStack() as stack:
         state_folder.make(settings.state_dir)
         folder_lock = state_folder.FolderLock(settings.state_dir)
