@@ -102,7 +102,7 @@ class Connection:
         """Heed failed handshakes; True when the connection was made anew by that."""
         if self._monitor is None:
             return False
-        while self._monitor.poll(0):
+        while _has_come(self._monitor):
             number, _ = _MONITOR_EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
             if number == int(zmq.EVENT_HANDSHAKE_SUCCEEDED):
                 self.refusal, self._tried, self._retry_s = None, 0, 0.0
@@ -165,6 +165,8 @@ class Connection:
 
     def receive(self) -> FromDaemon | None:
         """The next message that has come, if any. Raises ProtocolError on one that is none."""
+        if not _has_come(self._socket):
+            return None
         try:
             return frames.unpack_from_daemon(self._socket.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
@@ -178,6 +180,12 @@ class Connection:
         """Close, giving what was handed over at most so long to get out."""
         self._close_socket(int(linger_s * 1000))
         self._context.term()
+
+
+def _has_come(socket: zmq.Socket[bytes]) -> bool:
+    """Whether there is a message. Unlike `poll` and `recv` the question keeps the interpreter, which training would take
+    at once, for five milliseconds."""
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def ask(endpoint: str, kind: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -111,6 +111,10 @@ class Delivery:
             return 0
         return max(0, self._window_bytes - self._bytes_on_the_way)
 
+    def has_much_room(self) -> bool:
+        """Whether half of the window is free, so that acks may wait."""
+        return self.phase is Phase.OPEN and 2 * self._bytes_on_the_way < self._window_bytes
+
     def sending(self, last: int, size_bytes: int, now_s: float) -> None:
         """Records `sent` + 1 to `last` were handed to the connection."""
         if not self._on_the_way:

@@ -1,7 +1,8 @@
 """The sender's thread: ships the journal, takes acks, tends the supply of segments. The only owner of the socket.
 
 It turns every TICK_S (sooner while somebody waits in `flush` or `finish`), does everything without blocking, and
-survives whatever goes wrong in a turn: the error is counted and the next turn tries again.
+survives whatever goes wrong in a turn: the error is counted and the next turn tries again. A turn takes the interpreter
+from training, so while nothing presses most turns only ship.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from client.errors import KeyRefusedError, NoAnswerError
 from client.journal.blobs import Blobs
 from client.journal.supply import Supply
 from client.journal.writer import JournalWriter
-from client.limits import NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
+from client.limits import LEISURE_TURNS, NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
 from client.protocol import frames
 from client.protocol.errors import ProtocolError
 from client.protocol.messages import Ack, Answer, Ask, Bye, FromDaemon, Hello, Refuse, Report, Welcome
@@ -80,12 +81,14 @@ class Sender:
         self.refusal: str | None = None
         self._on_stop: Callable[[], None] | None = on_stop
         self._on_absent: Callable[[], None] | None = on_absent
+        self._blobs = blobs
         self._shipping = Shipping(writer, blobs)
         self._connection: Connection | None = None
         self._questions: deque[Question] = deque()
         self._asked: dict[int, Question] = {}
         self._next_question = 1
         self._waiters = 0
+        self._turns = 0
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -190,6 +193,9 @@ class Sender:
 
     def _turn(self) -> None:
         now_s = time.monotonic()
+        if self._at_leisure():
+            self._ship(now_s)
+            return
         if self.each_turn is not None:
             self.each_turn()
         self._tend(now_s)  # first, and again below: a logging call must never find that there is no segment
@@ -212,6 +218,19 @@ class Sender:
         if self._waiters:
             with self.changed:
                 self.changed.notify_all()
+
+    def _at_leisure(self) -> bool:
+        """Whether nothing asks for more than shipping at this turn."""
+        self._turns += 1
+        return (
+            self._turns % LEISURE_TURNS != 0
+            and self.delivery.has_much_room()
+            and not self._waiters
+            and not self._writer.wanted.is_set()
+            and not self._questions
+            and not self._asked
+            and self._blobs.is_empty
+        )
 
     def _tend(self, now_s: float) -> None:
         self._shipping.leave_shipped()

@@ -110,6 +110,11 @@ class Blobs:
         """What the shelves take; `in_memory`: only those that have no file."""
         return sum(shelf.size for shelf in list(self._shelves) if not (in_memory and shelf.on_disk))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tend: no large value was logged for a while."""
+        return not self._shelves and not self._spare_wanted
+
     def read(self, index: int, offset: int, size: int) -> memoryview:
         """What a Link names. Raises ValueError when it is not here."""
         for shelf in list(self._shelves):

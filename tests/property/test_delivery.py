@@ -140,3 +140,18 @@ def test_a_refused_version_is_for_good() -> None:
     delivery.welcome(5, WINDOW, 1)
     assert delivery.phase is Phase.REFUSED
     assert not delivery.should_greet(1e9)
+
+
+def test_acks_may_wait_while_half_of_the_window_is_free() -> None:
+    delivery = Delivery()
+    assert not delivery.has_much_room(), "not before the daemon has answered"
+    delivery.greeted(0, handed_over=True)
+    delivery.welcome(0, WINDOW, 0)
+    delivery.sending(1, WINDOW // 2 - 1, 0)
+    assert delivery.has_much_room()
+    delivery.sending(2, 1, 0)
+    assert not delivery.has_much_room()
+    delivery.ack(1, 0)
+    assert delivery.has_much_room()
+    delivery.refused("full", 1, "the inbox is at its cap", 0)
+    assert not delivery.has_much_room()

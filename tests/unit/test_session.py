@@ -17,10 +17,13 @@ from client import guard
 from client.errors import NoAnswerError
 from client.journal import reader
 from client.journal.folder import OwnerLock
+from client.limits import LEISURE_TURNS
 from client.protocol.messages import Batch, Hello, Message, Refuse, RunSpec
 from client.protocol.records import End, Row, encode
+from client.sender import Sender
 from client.session import Session
 from tests.support.daemon_model import DaemonModel
+from tests.support.processes import wait_until
 
 SESSION = "0123456789abcdef" * 2
 ROW = {f"train/m{i}": i * 0.37 for i in range(10)}
@@ -253,6 +256,33 @@ def test_a_forked_child_is_silent_and_harms_nothing(model: DaemonModel, session:
     assert steps(model) == list(range(20))
 
 
+def test_while_nothing_presses_most_turns_only_ship(
+    model: DaemonModel, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.start()
+    log(session, range(10))
+    assert session.wait_acked(10)
+    shipped, heard = [0], [0]
+    ship, receive = Sender._ship, Sender._receive
+
+    def counting_ship(sender: Sender, now_s: float) -> None:
+        shipped[0] += 1
+        log(session, range(1))
+        ship(sender, now_s)
+
+    def counting_receive(sender: Sender, now_s: float) -> None:
+        heard[0] += 1
+        receive(sender, now_s)
+
+    monkeypatch.setattr(Sender, "_ship", counting_ship)
+    monkeypatch.setattr(Sender, "_receive", counting_receive)
+    wait_until(lambda: shipped[0] >= 3 * LEISURE_TURNS, 20)
+    assert 2 <= heard[0] <= shipped[0] // 2
+    monkeypatch.undo()
+    assert session.wait_acked(10)
+    assert len(model.rows(SESSION)) == 10 + shipped[0]
+
+
 def test_a_question_is_answered_or_says_who_did_not(model: DaemonModel, session: Session) -> None:
     with pytest.raises(NoAnswerError, match=r"did not answer `ping` within 0\.1 s"):
         session.ask("ping", {}, 0.1)
@@ -273,6 +303,7 @@ if not {sender_turns}:
 from pathlib import Path
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Row, encode
+from client.sender import Sender
 from client.session import Session
 row = {ROW!r}
 session = Session.open(Hello({SESSION!r}, run=RunSpec("r")), endpoint="ipc://{short_path}/none.sock",
