@@ -6,6 +6,7 @@
  *
  *     Scalars(rest)  an encoder's hook: a number for a tensor that it can read so, `rest(value)` for everything else
  *     Scalars.know(type) -> bool   read values of exactly this type so from now on, where it has such a table
+ *     Rows(scalars, encode)  `encode`, the msgpack of a dict; the same bytes by itself for a row of such tensors
  *
  * Invariants
  * - What comes out is what `value.item()` gives, in type and value; what is not certain (another device, a type of
@@ -190,6 +191,159 @@ static PyTypeObject ScalarsType = {
     .tp_methods = scalars_methods,
 };
 
+/* ---- rows of tensors ---- */
+
+#define ROW_MAX_VALUES 64 /* beside each other on the stack; longer rows are left to `encode` */
+#define ROW_MAX_BYTES 4096
+#define NUMBER_MAX_BYTES 9
+#define TEXT_HEAD_MAX_BYTES 3
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc call;
+    Scalars *scalars;
+    PyObject *encode;
+} Rows;
+
+static char *put_big_endian(char *at, uint8_t head, uint64_t value, int bytes) {
+    *at++ = (char)head;
+    for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) *at++ = (char)(value >> shift);
+    return at;
+}
+
+/* The shortest form, as every encoder of msgpack that we know chooses. */
+static char *put_integer(char *at, int64_t value) {
+    if (value >= 0) {
+        if (value < 128) return *at = (char)value, at + 1;
+        if (value <= UINT8_MAX) return put_big_endian(at, 0xcc, (uint64_t)value, 1);
+        if (value <= UINT16_MAX) return put_big_endian(at, 0xcd, (uint64_t)value, 2);
+        return value <= UINT32_MAX ? put_big_endian(at, 0xce, (uint64_t)value, 4) : put_big_endian(at, 0xcf, (uint64_t)value, 8);
+    }
+    if (value >= -32) return *at = (char)value, at + 1;
+    if (value >= INT8_MIN) return put_big_endian(at, 0xd0, (uint64_t)value, 1);
+    if (value >= INT16_MIN) return put_big_endian(at, 0xd1, (uint64_t)value, 2);
+    return value >= INT32_MIN ? put_big_endian(at, 0xd2, (uint64_t)value, 4) : put_big_endian(at, 0xd3, (uint64_t)value, 8);
+}
+
+/* A Python float, int of 64 bits or bool; NULL for anything else. */
+static char *put_number(char *at, PyObject *number) {
+    if (PyFloat_CheckExact(number)) {
+        double value = PyFloat_AS_DOUBLE(number);
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof(bits));
+        return put_big_endian(at, 0xcb, bits, 8);
+    }
+    if (PyBool_Check(number)) return *at = (char)(number == Py_True ? 0xc3 : 0xc2), at + 1;
+    if (!PyLong_CheckExact(number)) return NULL;
+    int beyond;
+    int64_t value = PyLong_AsLongLongAndOverflow(number, &beyond);
+    return beyond ? NULL : put_integer(at, value);
+}
+
+static int is_ascii(PyObject *value) {
+    return PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value) && PyUnicode_GET_LENGTH(value) <= UINT8_MAX;
+}
+
+static char *put_text(char *at, PyObject *text) {
+    size_t size = (size_t)PyUnicode_GET_LENGTH(text);
+    if (size < 32) *at++ = (char)(0xa0 | size);
+    else at = put_big_endian(at, 0xd9, size, 1);
+    memcpy(at, PyUnicode_1BYTE_DATA(text), size);
+    return at + size;
+}
+
+/* Whether one of its values is to be read from memory. */
+static int has_tensor(PyObject *data, PyTypeObject *type) {
+    PyObject *value;
+    for (Py_ssize_t at = 0; PyDict_Next(data, &at, NULL, &value);)
+        if (Py_TYPE(value) == type) return 1;
+    return 0;
+}
+
+/* The row's end in `out`, or NULL without an error where `encode` is to do it. The pairs are the caller's to keep: torch
+ * lets other threads run, which may change the dict. */
+static char *put_pairs(Scalars *scalars, PyObject **pairs, Py_ssize_t count, char *out) {
+    char *at = out, *end = out + ROW_MAX_BYTES;
+    if (count < 16) *at++ = (char)(0x80 | count);
+    else at = put_big_endian(at, 0xde, (uint64_t)count, 2);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *key = pairs[2 * i], *value = pairs[2 * i + 1];
+        if (!is_ascii(key)) return NULL;
+        Py_ssize_t text = PyUnicode_GET_LENGTH(key) + (is_ascii(value) ? PyUnicode_GET_LENGTH(value) : 0);
+        if (end - at < text + 2 * TEXT_HEAD_MAX_BYTES + NUMBER_MAX_BYTES) return NULL;
+        at = put_text(at, key);
+        if (Py_TYPE(value) == scalars->type) {
+            PyObject *number = is_as_stored(scalars, value) ? read_number(scalars, value) : NULL;
+            at = number != NULL ? put_number(at, number) : NULL;
+            Py_XDECREF(number);
+        } else {
+            at = is_ascii(value) ? put_text(at, value) : put_number(at, value);
+        }
+        if (at == NULL) return NULL;
+    }
+    return at;
+}
+
+static PyObject *encode_row(Scalars *scalars, PyObject *data) {
+    PyObject *pairs[2 * ROW_MAX_VALUES], *key, *value;
+    char out[ROW_MAX_BYTES];
+    Py_ssize_t count = 0;
+    for (Py_ssize_t at = 0; PyDict_Next(data, &at, &key, &value); count++) {
+        pairs[2 * count] = Py_NewRef(key);
+        pairs[2 * count + 1] = Py_NewRef(value);
+    }
+    char *end = put_pairs(scalars, pairs, count, out);
+    for (Py_ssize_t i = 0; i < 2 * count; i++) Py_DECREF(pairs[i]);
+    return end != NULL ? PyBytes_FromStringAndSize(out, end - out) : NULL;
+}
+
+static PyObject *rows_call(Rows *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    PyTypeObject *type = self->scalars->type;
+    if (type != NULL && PyVectorcall_NARGS(nargsf) == 1 && kwnames == NULL && PyDict_CheckExact(args[0]) &&
+        PyDict_GET_SIZE(args[0]) <= ROW_MAX_VALUES && has_tensor(args[0], type)) {
+        PyObject *encoded = encode_row(self->scalars, args[0]);
+        if (encoded != NULL || PyErr_Occurred()) return encoded;
+    }
+    return PyObject_Vectorcall(self->encode, args, nargsf, kwnames);
+}
+
+static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    PyObject *scalars, *encode;
+    if (!PyArg_ParseTuple(args, "O!O", &ScalarsType, &scalars, &encode)) return NULL;
+    Rows *self = (Rows *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->call = (vectorcallfunc)rows_call;
+    self->scalars = (Scalars *)Py_NewRef(scalars);
+    self->encode = Py_NewRef(encode);
+    return (PyObject *)self;
+}
+
+static int rows_traverse(Rows *self, visitproc visit, void *arg) {
+    Py_VISIT(self->scalars);
+    Py_VISIT(self->encode);
+    return 0;
+}
+
+static void rows_dealloc(Rows *self) {
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF((PyObject *)self->scalars);
+    Py_XDECREF(self->encode);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyTypeObject RowsType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "client._scalars.Rows",
+    .tp_basicsize = sizeof(Rows),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+    .tp_vectorcall_offset = offsetof(Rows, call),
+    .tp_call = PyVectorcall_Call,
+    .tp_new = rows_new,
+    .tp_dealloc = (destructor)rows_dealloc,
+    .tp_traverse = (traverseproc)rows_traverse,
+};
+
+/* ---- the module ---- */
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "client._scalars", .m_doc = "See _scalars.c.", .m_size = -1,
 };
@@ -197,10 +351,11 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__scalars(void) {
     if ((str_table = PyUnicode_InternFromString("__dlpack_c_exchange_api__")) == NULL) return NULL;
     if ((str_is_neg = PyUnicode_InternFromString("is_neg")) == NULL) return NULL;
-    if (PyType_Ready(&ScalarsType) < 0) return NULL;
+    if (PyType_Ready(&ScalarsType) < 0 || PyType_Ready(&RowsType) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
-    if (PyModule_AddObjectRef(module, "Scalars", (PyObject *)&ScalarsType) < 0) {
+    if (PyModule_AddObjectRef(module, "Scalars", (PyObject *)&ScalarsType) < 0 ||
+        PyModule_AddObjectRef(module, "Rows", (PyObject *)&RowsType) < 0) {
         Py_DECREF(module);
         return NULL;
     }

@@ -5,6 +5,7 @@
     PlainLog  of history.History                plain, slots, steps; compiled, log(data, step=None, commit=None)
     copy(to, source): bytes of media values on their way out, compiled past the processor's caches
     Scalars   around values.hook, compiled only: torch scalars read from memory (_scalars.c); None elsewhere
+    Rows      around values.encode_plainly, likewise: a row of such scalars encoded by itself
 
 The compiled `log` (_fastlog.c) does the plain case by itself and calls `log_any` for every other; without it History's
 `log` is `log_any`. Both write the same bytes. TELEMETRYD_PURE_PYTHON=1, when the client is imported, takes those in
@@ -70,13 +71,14 @@ if TYPE_CHECKING:
     from client._fastlog import copy as copy
 
     Scalars: Any
+    Rows: Any
 else:
-    Counter, PlainLog, Tail, Scalars, copy = _Counter, _PlainLog, _Tail, None, _copy
+    Counter, PlainLog, Tail, Scalars, Rows, copy = _Counter, _PlainLog, _Tail, None, None, _copy
     if os.environ.get(PURE_VARIABLE, "") in ("", "0"):
         try:
             from client import _fastlog, _scalars
 
-            Scalars = _scalars.Scalars
+            Scalars, Rows = _scalars.Scalars, _scalars.Rows
             Counter, PlainLog, Tail, copy = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail, _fastlog.copy
             COMPILED = True
         except ImportError:  # no compiler where it was installed, or another Python

@@ -252,5 +252,6 @@ def _portable_key(key: Any) -> Any:
 
 
 _hook: Any = hook if fastlog.Scalars is None else fastlog.Scalars(hook)
-encode_plainly = _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+_encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+encode_plainly: Callable[[Any], bytes] = _encode if fastlog.Rows is None else fastlog.Rows(_hook, _encode)
 """`encode_row_data` without its help for integers beyond 64 bits, unpaired surrogates and circular containers."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
+import threading
 import weakref
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +116,82 @@ def test_a_row_has_the_same_bytes_as_with_item() -> None:
     )
     assert values.encode_row_data({"a": torch.tensor(1 + 2j).conj().imag}) == values.encode_row_data({"a": -2.0})
     assert values.encode_row_data({"a": torch.nn.Parameter(torch.tensor(1.0))}) == values.encode_row_data({"a": 1.0})
+
+
+ITEMS = (
+    st.floats()
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.integers(-(1 << 17), 1 << 17)
+    | st.booleans()
+    | st.text(max_size=40)
+)
+TENSORS = ITEMS.filter(lambda item: not isinstance(item, str)).map(
+    lambda item: torch.tensor(item, dtype=torch.float64 if isinstance(item, float) else None)
+)
+MORE = st.none() | st.lists(st.integers(), max_size=2) | st.just(1 << 64) | st.text(min_size=250, max_size=300)
+
+
+def alone(row: dict[str, Any]) -> bytes:
+    """What it makes of the row by itself. Raises Left."""
+    return bytes(fastlog.Rows(reader(), leave)(row))
+
+
+@given(st.dictionaries(st.text(max_size=40), ITEMS | TENSORS | MORE, max_size=70))
+def test_a_row_of_tensors_has_the_encoders_bytes(row: dict[str, Any]) -> None:
+    encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode
+    try:
+        wanted = encode(row)
+    except (OverflowError, UnicodeEncodeError) as error:
+        with pytest.raises(type(error)):
+            fastlog.Rows(reader(), encode)(row)
+        return
+    assert fastlog.Rows(reader(), encode)(row) == wanted
+
+
+@given(st.dictionaries(st.text("ab/_", min_size=1, max_size=9), ITEMS | TENSORS, min_size=1, max_size=60))
+def test_usual_rows_of_tensors_are_encoded_without_the_encoder(row: dict[str, Any]) -> None:
+    row = {key: value for key, value in row.items() if not isinstance(value, str) or value.isascii()}
+    if any(isinstance(value, torch.Tensor) for value in row.values()):
+        assert alone(row) == msgspec.msgpack.encode(
+            {key: value.item() if isinstance(value, torch.Tensor) else value for key, value in row.items()}
+        )
+    else:
+        with pytest.raises(Left):
+            alone(row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {f"m{i}": torch.tensor(1.0) for i in range(65)},
+        {f"{i:0250d}": torch.tensor(1.0) for i in range(16)},
+        {"z": torch.tensor(1.0), 1: 2.0},
+        {"é": torch.tensor(1.0)},
+        {"a": torch.tensor(1.0), "b": None},
+        {"a": torch.zeros(3), "b": 1.0},
+        {"a": torch.tensor(1.0), "b": torch.tensor(1 + 2j).conj().imag},
+    ],
+    ids=["many", "long", "a key not str", "a key not ASCII", "None", "no scalar", "negated"],
+)
+def test_unusual_rows_of_tensors_are_left_to_the_encoder(row: dict[Any, Any]) -> None:
+    with pytest.raises(Left):
+        alone(row)
+
+
+def test_threads_that_change_a_row_while_it_is_encoded_harm_nothing() -> None:
+    row: dict[str, Any] = {f"m{i}": torch.tensor(float(i)) for i in range(10)}
+    rows, done = fastlog.Rows(reader(), msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode), []
+
+    def change() -> None:
+        for turn in range(20_000):
+            row[f"m{turn % 10}"] = torch.tensor(float(turn)) if turn % 3 else float(turn)
+        done.append(True)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    while not done:
+        assert set(msgspec.msgpack.decode(rows(row))) == set(row)
+    thread.join()
 
 
 def test_it_is_collected_with_what_it_holds() -> None:
