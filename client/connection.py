@@ -183,7 +183,7 @@ class Connection:
 
 
 def _has_come(socket: zmq.Socket[bytes]) -> bool:
-    """Whether there is a message. Unlike `poll` and `recv` the question keeps the interpreter, which training would take
+    """Whether there is a message. Unlike `poll` and `recv` the question keeps the interpreter: training would take it
     at once, for five milliseconds."""
     return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
