@@ -78,8 +78,9 @@ else:
         try:
             from client import _fastlog, _scalars
 
-            Scalars, Rows = _scalars.Scalars, _scalars.Rows
-            Counter, PlainLog, Tail, copy = _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail, _fastlog.copy
+            Counter, PlainLog, Tail, copy, Scalars, Rows = (
+                _fastlog.Counter, _fastlog.PlainLog, _fastlog.Tail, _fastlog.copy, _scalars.Scalars, _scalars.Rows,
+            )  # fmt: skip
             COMPILED = True
-        except ImportError:  # no compiler where it was installed, or another Python
+        except (ImportError, AttributeError):  # no compiler where it was installed, another Python, an older build
             pass

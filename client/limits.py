@@ -13,7 +13,8 @@ SUPPLY_WAIT_STEPS = 20
 nobody competes for the interpreter, and a segment holds 20,000 rows of 10 floats."""
 
 POPULATE_BYTES = 1 << 19
-"""How far ahead of the writer a segment's pages are faulted in: a tick's worth at a high rate, little memory."""
+"""How far ahead of the writer a segment's pages are faulted in, at least: some ticks' worth at a high rate, little
+memory."""
 
 SPOOL_MAX_BYTES = 4 << 30
 """What one process's journal may take on disk (`TELEMETRYD_SPOOL_MAX_BYTES`): some 20 million rows of 10 floats."""
@@ -47,6 +48,11 @@ second, and each message read gives the interpreter away and has to win it back.
 
 URGENT_TICK_S = 0.002
 """The tick while somebody waits in `flush` or `finish`."""
+
+ASKING_TICK_S = 0.01
+ASKING_TICKS_FOR_S = 10.0
+"""The tick while a question is under way, and how long one may be without an answer: two MiB of an artifact's content
+go up in a few of these, so they bound the rate to some 100 MiB/s."""
 
 GREET_PERIOD_S = 0.25
 """How often the sender tries to say hello while no daemon answers: a daemon started later is found within this."""

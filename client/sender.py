@@ -19,7 +19,7 @@ from client.errors import KeyRefusedError, NoAnswerError
 from client.journal.blobs import Blobs
 from client.journal.supply import Supply
 from client.journal.writer import JournalWriter
-from client.limits import LEISURE_TURNS, NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
+from client.limits import ASKING_TICK_S, ASKING_TICKS_FOR_S, LEISURE_TURNS, NOTICE_AFTER_S, TICK_S, URGENT_TICK_S
 from client.protocol import frames
 from client.protocol.errors import ProtocolError
 from client.protocol.messages import Ack, Answer, Ask, Bye, FromDaemon, Hello, Refuse, Report, Welcome
@@ -86,6 +86,8 @@ class Sender:
         self._connection: Connection | None = None
         self._questions: deque[Question] = deque()
         self._asked: dict[int, Question] = {}
+        self._asked_s = 0.0
+        """When the newest of them left or was answered."""
         self._next_question = 1
         self._waiters = 0
         self._turns = 0
@@ -177,10 +179,19 @@ class Sender:
                     self._turn()
                 except Exception as error:  # noqa: BLE001 - whatever it was, training must not notice
                     guard.swallow("sender.turn", error)
-                self._writer.wanted.wait(URGENT_TICK_S if self._waiters else TICK_S)
+                self._writer.wanted.wait(self._tick_s())
         finally:
             self._hang_up()
             self._stopped.set()
+
+    def _tick_s(self) -> float:
+        if self._waiters:
+            return URGENT_TICK_S
+        return ASKING_TICK_S if self._is_asking(time.monotonic()) else TICK_S
+
+    def _is_asking(self, now_s: float) -> bool:
+        """Whether a question waits, or an answer is to be expected: some are lost with their daemon."""
+        return bool(self._questions) or (bool(self._asked) and now_s - self._asked_s < ASKING_TICKS_FOR_S)
 
     def _ship_inline(self, deadline_s: float) -> None:
         """Without a thread: turn on the caller's until all is acked or time is up."""
@@ -193,11 +204,11 @@ class Sender:
 
     def _turn(self) -> None:
         now_s = time.monotonic()
-        if self._at_leisure():
-            self._ship(now_s)
-            return
         if self.each_turn is not None:
             self.each_turn()
+        if self._at_leisure(now_s):
+            self._ship(now_s)
+            return
         self._tend(now_s)  # first, and again below: a logging call must never find that there is no segment
         if not self._connect():
             return
@@ -212,14 +223,14 @@ class Sender:
         self._greet(now_s)
         self._writer.append_losses()
         self._ship(now_s)
-        self._ask()
+        self._ask(now_s)
         self._tend(now_s)
         self._notice(now_s)
         if self._waiters:
             with self.changed:
                 self.changed.notify_all()
 
-    def _at_leisure(self) -> bool:
+    def _at_leisure(self, now_s: float) -> bool:
         """Whether nothing asks for more than shipping at this turn."""
         self._turns += 1
         return (
@@ -227,9 +238,10 @@ class Sender:
             and self.delivery.has_much_room()
             and not self._waiters
             and not self._writer.wanted.is_set()
-            and not self._questions
-            and not self._asked
-            and self._blobs.is_empty
+            and bool(self._writer.spares)
+            and self._writer.current.is_ahead
+            and not self._is_asking(now_s)
+            and self._blobs.at_rest
         )
 
     def _tend(self, now_s: float) -> None:
@@ -266,6 +278,7 @@ class Sender:
     def _handle(self, message: FromDaemon, now_s: float) -> None:
         if isinstance(message, Answer):
             question = self._asked.pop(message.id, None)
+            self._asked_s = now_s
             if question is not None:
                 question.answer = message
                 question.answered.set()
@@ -311,13 +324,14 @@ class Sender:
         if self._hello.rank is not None:
             self._writer.append(encode(Clock(now_ns, offset_ns, delay_ns)), is_row=False)
 
-    def _ask(self) -> None:
+    def _ask(self, now_s: float) -> None:
         assert self._connection is not None
         while self._questions:
             question = self._questions[0]
             if not self._connection.send(frames.pack(Ask(self._next_question, question.kind, question.args))):
                 return
             self._asked[self._next_question] = self._questions.popleft()
+            self._asked_s = now_s
             self._next_question += 1
 
     def _ship(self, now_s: float) -> None:

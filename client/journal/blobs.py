@@ -111,9 +111,9 @@ class Blobs:
         return sum(shelf.size for shelf in list(self._shelves) if not (in_memory and shelf.on_disk))
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to tend: no large value was logged for a while."""
-        return not self._shelves and not self._spare_wanted
+    def at_rest(self) -> bool:
+        """Whether there is nothing to tend: no large value is under way."""
+        return not self._spare_wanted and all(shelf.populated and shelf.idle for shelf in list(self._shelves))
 
     def read(self, index: int, offset: int, size: int) -> memoryview:
         """What a Link names. Raises ValueError when it is not here."""

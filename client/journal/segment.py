@@ -90,10 +90,16 @@ class Segment:
         self.words[fmt.FIRST_WORD] = first
         self.first = first
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether enough pages behind the last record are faulted in for now."""
+        return self.populated == self.size or self.populated - self.committed[1] >= POPULATE_BYTES // 2
+
     def populate(self, up_to: int) -> None:
-        """Fault in pages to write to, up to offset `up_to`, without holding the interpreter. A hint: may do nothing."""
+        """Fault in pages to write to, from POPULATE_BYTES behind offset `up_to` to twice that, without holding the
+        interpreter. A hint: may do nothing."""
         start = self.populated & -mmap.PAGESIZE
-        stop = min(self.size, (up_to + POPULATE_BYTES - 1) & -POPULATE_BYTES)
+        stop = min(self.size, (up_to + 2 * POPULATE_BYTES - 1) & -POPULATE_BYTES)
         if stop > self.populated and self._address:
             _libc.madvise(ctypes.c_void_p(self._address + start), ctypes.c_size_t(stop - start), _MADV_POPULATE_WRITE)
             self.populated = stop

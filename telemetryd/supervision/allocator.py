@@ -8,6 +8,8 @@ daemon with 200 MiB and more for good. A fixed size keeps usual batches, of a se
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Mapping
 
 from telemetryd.limits import HEAP_KEEPS_BYTES, MAPPED_APART_BYTES
 
@@ -15,10 +17,17 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
+def is_told(environ: Mapping[str, str]) -> bool:
+    """Whether somebody has tuned the allocator by its own variables."""
+    by_name = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
+    return any(environ.get(name) for name in by_name) or "glibc.malloc." in environ.get("GLIBC_TUNABLES", "")
+
+
 def give_back_large() -> bool:
-    """For this process, from now on. False where the C library has no such options: it does as it does."""
+    """For this process, from now on, unless its environment says otherwise. False where the C library has no such
+    options: it does as it does."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    if mallopt is None or is_told(os.environ):
         return False
     options = {_M_MMAP_THRESHOLD: MAPPED_APART_BYTES, _M_TRIM_THRESHOLD: HEAP_KEEPS_BYTES}
     taken = [mallopt(ctypes.c_int(option), ctypes.c_int(size)) for option, size in options.items()]

@@ -150,6 +150,18 @@ def test_a_place_is_used_again_when_its_value_is_gone_and_acked(model: DaemonMod
     assert not (short_path / "spool" / SESSION).exists()
 
 
+def test_there_is_nothing_to_tend_before_a_value_and_once_it_is_acked(model: DaemonModel, short_path: Path) -> None:
+    session = opened(model, short_path / "spool")
+    assert session.blobs.at_rest
+    logged(session, [1 << 20])
+    assert not session.blobs.at_rest
+    model.start()
+    assert session.wait_acked(30)
+    wait_until(lambda: session.blobs.at_rest, 10)
+    assert session.blobs.held_bytes()
+    assert session.close(5)
+
+
 def test_logging_holds_no_value_longer_than_until_its_ack_without_a_garbage_collector(
     model: DaemonModel, short_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from client import guard
 from client.errors import NoAnswerError
 from client.journal import reader
 from client.journal.folder import OwnerLock
-from client.limits import LEISURE_TURNS
+from client.limits import ASKING_TICK_S, ASKING_TICKS_FOR_S, LEISURE_TURNS, TICK_S
 from client.protocol.messages import Batch, Hello, Message, Refuse, RunSpec
 from client.protocol.records import End, Row, encode
 from client.sender import Sender
@@ -281,6 +281,24 @@ def test_while_nothing_presses_most_turns_only_ship(
     monkeypatch.undo()
     assert session.wait_acked(10)
     assert len(model.rows(SESSION)) == 10 + shipped[0]
+
+
+def test_a_question_that_nobody_waits_for_hurries_the_sender_only_for_a_while(
+    model: DaemonModel, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.start()
+    log(session, range(1))
+    assert session.wait_acked(10)
+    sender = session._sender
+    assert sender._tick_s() == TICK_S
+    question = sender.post("status", {})
+    assert sender._tick_s() == ASKING_TICK_S
+    assert question.result(10) == {"kind": "status"}
+    assert sender._tick_s() == TICK_S
+    sender._asked[10**6] = question  # one whose answer was lost with its daemon
+    assert sender._tick_s() == ASKING_TICK_S
+    monkeypatch.setattr(sender, "_asked_s", time.monotonic() - ASKING_TICKS_FOR_S)
+    assert sender._tick_s() == TICK_S
 
 
 def test_a_question_is_answered_or_says_who_did_not(model: DaemonModel, session: Session) -> None:
