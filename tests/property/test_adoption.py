@@ -67,7 +67,9 @@ class Damage:
         path.unlink()
 
     def repeat(self, path: Path, files: list[Path]) -> None:
-        shutil.copy(path, path.with_name(fmt.file_name(90 + self.value % 9)))
+        copy = path.with_name(fmt.file_name(90 + self.value % 9))
+        if copy != path:  # a copy that is repeated may come to its own place
+            shutil.copy(path, copy)
 
     def exchange(self, path: Path, files: list[Path]) -> None:
         other = files[self.value % len(files)]
@@ -146,6 +148,7 @@ FIRST_AT = [Damage("flip", 0.0, (byte + 0.5) / 297, value) for byte in range(32,
 
 
 @settings(max_examples=60, deadline=None)
+@example(damages=[[], [Damage("repeat", 0.0, 0.0, 0), Damage("repeat", 0.0, 0.0, 1), Damage("repeat", 0.75, 0.0, 0)]])
 @given(st.lists(DAMAGES, min_size=2, max_size=len(SESSIONS)))
 @example(damages=[[damage] for damage in FIRST_AT[::4]])
 @example(damages=[[damage] for damage in FIRST_AT[1::4]])
