@@ -8,7 +8,7 @@ from tests.standin.client import Standin
 def training(size_bytes: int, then: str = "") -> str:
     """The program: its argument is the id of the run and the name of the artifact. `then`: one more line in the run."""
     return f"""
-import client as wandb, os, sys, time
+import client as wandb, contextlib, os, sys
 with open("m.pt", "wb") as stream:
     stream.write(os.urandom({size_bytes}))
 with wandb.init(project="p", id=sys.argv[1]) as run:
@@ -17,7 +17,8 @@ with wandb.init(project="p", id=sys.argv[1]) as run:
     while not artifact.done:
         run.log({{"i": step}})
         step += 1
-        time.sleep(0.02)
+        with contextlib.suppress(wandb.errors.WaitTimeoutError):
+            artifact.wait(0.02)
     artifact.wait(1)
     {then}
 """

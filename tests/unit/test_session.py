@@ -43,6 +43,15 @@ def session(model: DaemonModel, short_path: Path) -> Iterator[Session]:
     opened.close(0)
 
 
+@pytest.fixture
+def at_rest(model: DaemonModel, session: Session) -> Session:
+    """The daemon has its ten rows."""
+    model.start()
+    log(session, range(10))
+    assert session.wait_acked(10)
+    return session
+
+
 def log(session: Session, steps: range) -> None:
     for step in steps:
         assert session.append(encode(Row(step, time.time_ns(), ROW)))
@@ -257,17 +266,14 @@ def test_a_forked_child_is_silent_and_harms_nothing(model: DaemonModel, session:
 
 
 def test_while_nothing_presses_most_turns_only_ship(
-    model: DaemonModel, session: Session, monkeypatch: pytest.MonkeyPatch
+    model: DaemonModel, at_rest: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.start()
-    log(session, range(10))
-    assert session.wait_acked(10)
     shipped, heard = [0], [0]
     ship, receive = Sender._ship, Sender._receive
 
     def counting_ship(sender: Sender, now_s: float) -> None:
         shipped[0] += 1
-        log(session, range(1))
+        log(at_rest, range(1))
         ship(sender, now_s)
 
     def counting_receive(sender: Sender, now_s: float) -> None:
@@ -279,17 +285,14 @@ def test_while_nothing_presses_most_turns_only_ship(
     wait_until(lambda: shipped[0] >= 3 * LEISURE_TURNS, 20)
     assert 2 <= heard[0] <= shipped[0] // 2
     monkeypatch.undo()
-    assert session.wait_acked(10)
+    assert at_rest.wait_acked(10)
     assert len(model.rows(SESSION)) == 10 + shipped[0]
 
 
 def test_a_question_that_nobody_waits_for_hurries_the_sender_only_for_a_while(
-    model: DaemonModel, session: Session, monkeypatch: pytest.MonkeyPatch
+    at_rest: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.start()
-    log(session, range(1))
-    assert session.wait_acked(10)
-    sender = session._sender
+    sender = at_rest._sender
     assert sender._tick_s() == TICK_S
     question = sender.post("status", {})
     assert sender._tick_s() == ASKING_TICK_S
@@ -321,7 +324,6 @@ if not {sender_turns}:
 from pathlib import Path
 from client.protocol.messages import Hello, RunSpec
 from client.protocol.records import Row, encode
-from client.sender import Sender
 from client.session import Session
 row = {ROW!r}
 session = Session.open(Hello({SESSION!r}, run=RunSpec("r")), endpoint="ipc://{short_path}/none.sock",
