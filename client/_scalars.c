@@ -195,8 +195,7 @@ static PyTypeObject ScalarsType = {
 
 #define ROW_MAX_VALUES 64 /* beside each other on the stack; longer rows are left to `encode` */
 #define ROW_MAX_BYTES 4096
-#define NUMBER_MAX_BYTES 9
-#define TEXT_HEAD_MAX_BYTES 3
+#define PAIR_MAX_BYTES (2 * (2 + UINT8_MAX)) /* two texts, of which the second may be a number instead */
 
 typedef struct {
     PyObject_HEAD
@@ -211,7 +210,7 @@ static char *put_big_endian(char *at, uint8_t head, uint64_t value, int bytes) {
     return at;
 }
 
-/* The shortest form, as every encoder of msgpack that we know chooses. */
+/* The shortest form, as msgspec chooses it. */
 static char *put_integer(char *at, int64_t value) {
     if (value >= 0) {
         if (value < 128) return *at = (char)value, at + 1;
@@ -240,6 +239,7 @@ static char *put_number(char *at, PyObject *number) {
     return beyond ? NULL : put_integer(at, value);
 }
 
+/* And so short that its length is a byte. */
 static int is_ascii(PyObject *value) {
     return PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value) && PyUnicode_GET_LENGTH(value) <= UINT8_MAX;
 }
@@ -268,9 +268,7 @@ static char *put_pairs(Scalars *scalars, PyObject **pairs, Py_ssize_t count, cha
     else at = put_big_endian(at, 0xde, (uint64_t)count, 2);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *key = pairs[2 * i], *value = pairs[2 * i + 1];
-        if (!is_ascii(key)) return NULL;
-        Py_ssize_t text = PyUnicode_GET_LENGTH(key) + (is_ascii(value) ? PyUnicode_GET_LENGTH(value) : 0);
-        if (end - at < text + 2 * TEXT_HEAD_MAX_BYTES + NUMBER_MAX_BYTES) return NULL;
+        if (!is_ascii(key) || end - at < PAIR_MAX_BYTES) return NULL;
         at = put_text(at, key);
         if (Py_TYPE(value) == scalars->type) {
             PyObject *number = is_as_stored(scalars, value) ? read_number(scalars, value) : NULL;

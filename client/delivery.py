@@ -113,7 +113,7 @@ class Delivery:
 
     def has_much_room(self) -> bool:
         """Whether half of the window is free, so that acks may wait."""
-        return self.phase is Phase.OPEN and 2 * self._bytes_on_the_way < self._window_bytes
+        return 2 * self.room_bytes() > self._window_bytes
 
     def sending(self, last: int, size_bytes: int, now_s: float) -> None:
         """Records `sent` + 1 to `last` were handed to the connection."""

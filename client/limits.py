@@ -40,7 +40,7 @@ ON_FULL_TIMEOUT_MAX_S = 24 * 3600.0
 
 TICK_S = 0.05
 """The sender ships what has come this often: the last moment that a person still calls at once. Each turn takes the
-interpreter from training for a tenth of a millisecond and more: at half the tick a step of 1 ms paid twice as much."""
+interpreter from training for a tenth of a millisecond and more: at half the tick that is nearly twice as often."""
 
 LEISURE_TURNS = 4
 """While nothing presses, only every fourth turn of the sender does more than ship: acks are not urgent at a fifth of a

@@ -204,6 +204,7 @@ class Sender:
 
     def _turn(self) -> None:
         now_s = time.monotonic()
+        self._turns += 1
         if self.each_turn is not None:
             self.each_turn()
         if self._at_leisure(now_s):
@@ -232,7 +233,6 @@ class Sender:
 
     def _at_leisure(self, now_s: float) -> bool:
         """Whether nothing asks for more than shipping at this turn."""
-        self._turns += 1
         return (
             self._turns % LEISURE_TURNS != 0
             and self.delivery.has_much_room()

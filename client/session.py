@@ -351,7 +351,7 @@ def _first_segment(home: Home, identity: bytes) -> Segment | None:
     except OSError as error:
         guard.swallow("journal.disk", error)
         return None
-    segment.populate(fmt.HEADER_BYTES)
+    segment.populate()
     return segment
 
 

@@ -95,11 +95,11 @@ class Segment:
         """Whether enough pages behind the last record are faulted in for now."""
         return self.populated == self.size or self.populated - self.committed[1] >= POPULATE_BYTES // 2
 
-    def populate(self, up_to: int) -> None:
-        """Fault in pages to write to, from POPULATE_BYTES behind offset `up_to` to twice that, without holding the
+    def populate(self) -> None:
+        """Fault in pages to write to, POPULATE_BYTES to twice that behind the last record, without holding the
         interpreter. A hint: may do nothing."""
         start = self.populated & -mmap.PAGESIZE
-        stop = min(self.size, (up_to + 2 * POPULATE_BYTES - 1) & -POPULATE_BYTES)
+        stop = min(self.size, (self.committed[1] + 2 * POPULATE_BYTES - 1) & -POPULATE_BYTES)
         if stop > self.populated and self._address:
             _libc.madvise(ctypes.c_void_p(self._address + start), ctypes.c_size_t(stop - start), _MADV_POPULATE_WRITE)
             self.populated = stop

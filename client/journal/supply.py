@@ -54,7 +54,7 @@ class Supply:
         writer.at_cap = held + SEGMENT_BYTES > self._max_bytes and not writer.spares
         writer.near_cap = held + SEGMENT_BYTES > self._max_bytes * (1 - RESERVED_FOR_SMALL)
         if not writer.wanted.is_set() and not self.disk_trouble and len(writer.spares) >= SPARE_SEGMENTS:
-            writer.current.populate(writer.current.committed[1])
+            writer.current.populate()
             return
         writer.wanted.clear()
         if now_s < self._retry_at_s:
@@ -78,7 +78,7 @@ class Supply:
             guard.swallow("journal.disk", error)
         if ahead:
             for segment in (writer.current, *list(writer.spares)[:1]):  # further ahead it would only be memory
-                segment.populate(segment.committed[1])
+                segment.populate()
 
     def _look_for_home(self) -> None:
         """Notice that the folder was removed: its files are memory only from now on."""
