@@ -73,7 +73,7 @@ MESSAGE_SLACK_BYTES = 64 << 10
 
 MAPPED_APART_BYTES = 6 << 20
 """A message from this size on gets memory of its own, which goes back when it is done with. Usual batches are of a
-segment of the client's journal, 4 MiB; mapping and clearing those anew would cost a tenth of the intake."""
+segment of the client's journal, 4 MiB: those come from the heap, which need not be mapped and cleared anew for each."""
 
 HEAP_KEEPS_BYTES = 16 << 20
 """Free memory at a heap's end that is kept for the next batches: a client's window."""
