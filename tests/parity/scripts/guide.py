@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import pathlib
+import sys
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ except ImportError:
 ENTITY = os.environ["WANDB_ENTITY"]
 CLASSES = ["low", "middle", "high"]
 log = logging.getLogger("library")
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+# Beside print's, not on stderr: what comes on two streams in the same moment has no order under the launcher.
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
 
 
 class Trainer:
